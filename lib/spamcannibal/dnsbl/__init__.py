@@ -1,0 +1,1 @@
+"""The DNS path: what is published, how a question is answered, and the server."""
