@@ -42,10 +42,13 @@ setup(
         "rich>=13",
         "scapy>=2.5",
     ],
+    # The laboratory of bin/quickstart has a real SMTP server; nothing that is installed for use needs it.
+    extras_require={"lab": ["aiosmtpd>=1.4"]},
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},
     scripts=sorted(glob("bin/db*") + glob("bin/dnsbls") + glob("cron/sc_*")),
     data_files=[
         ("share/spamcannibal/conf", sorted(f for f in glob("conf/*") if not f.endswith("/systemd"))),
+        ("share/spamcannibal/conf/systemd", sorted(glob("conf/systemd/*"))),
         ("share/spamcannibal/cgi-bin", sorted(glob("cgi-bin/*"))),
     ],
 )

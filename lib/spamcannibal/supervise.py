@@ -14,8 +14,8 @@ caller to carry out; times are seconds of any clock that never goes back. One se
 A service that ends is started again after `initial_s`, doubled with every further end up to `max_s`; one that ran for
 `max_s` begins with `initial_s` again. Exit 78 (wrong settings) of a service that was never ready stops everything, and
 the supervisor's own exit code is 78: strict at the start. Of one that was ready before, it means that somebody is
-editing the settings: it is tried again every `max_s`, and the others go on. Services stop one at a time, the last started
-first.
+editing the settings: it is tried again every `max_s`, and the others go on. Services stop one at a time, the last one
+started first.
 """
 
 from __future__ import annotations
