@@ -43,7 +43,7 @@ def parse_key(text: str) -> bytes:
     addr = _parse_v6(host) if ":" in host else _parse_v4(host)
     if addr is None:
         raise AddrError(f"not a prefix: got {_shown(text)}, want ADDRESS/LENGTH")
-    plen = _parse_decimal(length)
+    plen = _parse_decimal(length, 3)
     if plen is None or plen > len(addr) * 8:
         raise AddrError(f"wrong prefix length: got {_shown(text)}, want /0 to /{len(addr) * 8}")
     if addr.startswith(MAPPED) and plen >= V6_BITS - V4_BITS:
@@ -149,6 +149,20 @@ def parse_reversed(labels: str) -> bytes | None:
     return unmap(bytes.fromhex("".join(nibbles)))
 
 
+def parse_endpoint(text: str) -> tuple[bytes, int]:
+    """Return (addr, port) of "1.2.3.4:25" or "[2001:db8::1]:25"; AddrError if the text is neither."""
+    host, _, digits = text.rpartition(":")
+    port = _parse_decimal(digits, 5)
+    if port is None or port > 65535 or (":" in host) != (host[:1] == "[" and host[-1:] == "]"):
+        raise AddrError(f"not an endpoint: got {_shown(text)}, want ADDRESS:PORT, IPv6 as [ADDRESS]:PORT")
+    return parse_addr(host[1:-1] if ":" in host else host), port
+
+
+def format_endpoint(addr: bytes, port: int) -> str:
+    """Return address and port as text, IPv6 in brackets."""
+    return f"[{format_addr(addr)}]:{port}" if len(addr) == 16 else f"{format_addr(addr)}:{port}"
+
+
 def _octets(parts: list[str]) -> bytes | None:
     """Return the bytes of decimal octets, None if any is not in its one form."""
     try:
@@ -191,9 +205,9 @@ def _groups(text: str, last: bool) -> bytes | None:
     return bytes.fromhex("".join(part.zfill(4) for part in parts)) + end
 
 
-def _parse_decimal(text: str) -> int | None:
-    """Return a prefix length of one to three ASCII digits without leading zeros."""
-    if not 1 <= len(text) <= 3 or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
+def _parse_decimal(text: str, digits: int) -> int | None:
+    """Return a number of at most so many ASCII digits without leading zeros."""
+    if not 1 <= len(text) <= digits or not _DIGITS.issuperset(text) or (text[0] == "0" and text != "0"):
         return None
     return int(text)
 

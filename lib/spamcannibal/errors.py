@@ -23,9 +23,14 @@ class SpamCannibalError(Exception):
 
 
 class ConfigError(SpamCannibalError):
-    """The settings, or a file they name, are wrong."""
+    """The settings, or a file they name, are wrong: one problem or all that were found."""
 
     exit_code = 78
+
+    def __init__(self, *problems: str) -> None:
+        more = f" (and {len(problems) - 1} more: spamcannibal config check)" if len(problems) > 1 else ""
+        super().__init__("".join(problems[:1]) + more)
+        self.problems = problems
 
 
 class WireError(SpamCannibalError):

@@ -1,0 +1,289 @@
+"""Settings: one TOML file and its conf.d in, one frozen Settings out, every mistake named.
+
+Read are FILE and then the *.toml of its sibling directory conf.d in the order of their names; a later file overrides
+key by key (a list, [[dnsbl.zone]] too, as a whole). FILE is what the caller names, else $SPAMCANNIBAL_CONFIG, else
+/etc/spamcannibal/spamcannibal.toml; only the last may be missing, which leaves the defaults below.
+
+Values are decoded strictly (decode.py): unknown keys are errors, `_s` and `_bytes` keys take units. Paths are relative
+to the directory of FILE. conf/spamcannibal.toml explains each key.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from spamcannibal.addr import parse_endpoint
+from spamcannibal.decode import Checks, Pairs, decode_table, nearest, shown
+from spamcannibal.errors import AddrError, ConfigError
+
+DEFAULT_PATH = Path("/etc/spamcannibal/spamcannibal.toml")
+ENVIRONMENT_KEY = "SPAMCANNIBAL_CONFIG"
+FILE_LIMIT_BYTES = 1 << 20
+QUEUES_LIMIT = 64
+QUEUES_FORM = f"N or FIRST:LAST, at most {QUEUES_LIMIT} of 0 to 65535"
+
+Mode = Literal["throttle", "persist", "stutter", "drop", "observe"]
+Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+CountOrNone = Annotated[int, Meta(ge=0, le=100_000_000)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+WholeSeconds = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class StoreSettings(Struct, frozen=True):
+    path: str = "/var/lib/spamcannibal"
+    cache_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 64 << 20
+    follow_interval_s: Seconds = 0.1
+    evidence_limit_bytes: Annotated[int, Meta(ge=256, le=1 << 20)] = 10_000
+    evidence_pieces: Annotated[int, Meta(ge=1, le=1000)] = 16
+
+
+class GuardSettings(Struct, frozen=True):
+    never_list: str = "never-list"
+    own_names: tuple[str, ...] = ()
+    v6_prefix: Annotated[int, Meta(ge=16, le=128)] = 64
+    max_listings_per_run: Count = 10_000
+    max_listings_per_hour: Count = 20_000
+    max_per_net: Count = 64
+
+
+class TarpitSettings(Struct, frozen=True):
+    queues: str = "0"
+    mode: Mode = "stutter"
+    throttle_window: Annotated[int, Meta(ge=1, le=64)] = 10
+    greeting_name: str = ""
+    stutter_interval_s: Annotated[float, Meta(ge=0.01, le=300)] = 10.0
+    connections: CountOrNone = 100_000
+    bandwidth_limit_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+    other_protocols: bool = False
+    loopback: bool = False
+    answer_synack: bool = True
+    cut_established: bool = True
+    sightings: Count = 65536
+    queue_length: Annotated[int, Meta(ge=1, le=1 << 20)] = 8192
+    copy_bytes: Annotated[int, Meta(ge=120, le=65535)] = 128
+    user: str = ""
+
+
+class FirewallSettings(Struct, frozen=True):
+    ports: tuple[Port, ...] = (25,)
+    hooks: tuple[Literal["input", "forward"], ...] = ("input",)
+    interfaces: tuple[str, ...] = ()
+    backend: Literal["auto", "iptables-nft", "iptables-legacy", "nft"] = "auto"
+    bypass: bool = True
+
+
+class ZoneSettings(Struct, frozen=True):
+    name: str
+    contact: str = ""
+    ns: tuple[str, ...] = ()
+    text: str = "$ is listed for sending spam"
+    ttl_s: WholeSeconds = 300
+    soa_ttl_s: WholeSeconds = 300
+    minimum_s: WholeSeconds = 60
+    refresh_s: WholeSeconds = 900
+    retry_s: WholeSeconds = 300
+    expire_s: WholeSeconds = 604_800
+    promiscuous: bool = False
+
+
+class DnsblSettings(Struct, frozen=True):
+    listen: tuple[str, ...] = ("127.0.0.1:5353", "[::1]:5353")
+    zone: tuple[ZoneSettings, ...] = ()
+
+
+class ServicesSettings(Struct, frozen=True):
+    enabled: tuple[Literal["tarpit", "dnsbl"], ...] = ("tarpit", "dnsbl")
+    restart_initial_s: Seconds = 0.5
+    restart_max_s: Seconds = 30.0
+
+
+class LogSettings(Struct, frozen=True):
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(Struct, frozen=True):
+    store: StoreSettings = StoreSettings()
+    guard: GuardSettings = GuardSettings()
+    tarpit: TarpitSettings = TarpitSettings()
+    firewall: FirewallSettings = FirewallSettings()
+    dnsbl: DnsblSettings = DnsblSettings()
+    services: ServicesSettings = ServicesSettings()
+    log: LogSettings = LogSettings()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of reading: settings (None if there are problems), and "section.key" -> file for what the files set."""
+
+    settings: Settings | None
+    problems: tuple[str, ...]
+    files: tuple[Path, ...]
+    origins: Mapping[str, str]
+
+
+def load(path: str | Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings; ConfigError with all problems if there are any."""
+    reading = read(path, env)
+    if reading.settings is None:
+        raise ConfigError(*reading.problems)
+    return reading.settings
+
+
+def read(path: str | Path | None = None, env: Mapping[str, str] | None = None) -> Reading:
+    """Read the settings and collect every problem instead of stopping at the first."""
+    main, files = _find(path, env or {})
+    problems: list[str] = []
+    values: dict[str, dict[str, tuple[Any, str]]] = {}
+    for file in files:
+        for section, table in _read_file(file, problems).items():
+            if not isinstance(table, dict):
+                problems.append(f"{file}: {section}: not a section, got {shown(table)}, want [{section}]")
+                continue
+            values.setdefault(section, {}).update({key: (value, str(file)) for key, value in table.items()})
+    origins = {f"{section}.{key}": file for section, table in values.items() for key, (_, file) in table.items()}
+    settings = _settings(values, problems)
+    if not problems:
+        problems += [f"{origins.get(key, main)}: {key}{wrong}" for key, wrong in _conflicts(settings)]
+    return Reading(None if problems else _resolved(settings, main.parent), tuple(problems), files, origins)
+
+
+def queue_range(text: str) -> range:
+    """Return the queue numbers of "N" or "FIRST:LAST"; ConfigError if there are none or more than QUEUES_LIMIT."""
+    match = re.fullmatch(r"([0-9]{1,5})(?::([0-9]{1,5}))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+    if not first <= last <= 65535 or last - first >= QUEUES_LIMIT:
+        raise ConfigError(f"wrong queues, got {shown(text)}, want {QUEUES_FORM}")
+    return range(first, last + 1)
+
+
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text is a domain name without a trailing dot (RFC 1035 sizes, LDH labels and underscores)."""
+    return len(text) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) is not None
+
+
+def is_endpoint(text: str) -> bool:
+    """Tell whether a text is ADDRESS:PORT or [ADDRESS]:PORT."""
+    try:
+        return parse_endpoint(text)[1] > 0
+    except AddrError:
+        return False
+
+
+def is_queues(text: str) -> bool:
+    """Tell whether queue_range takes a text."""
+    try:
+        return len(queue_range(text)) > 0
+    except ConfigError:
+        return False
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text can be a file's path."""
+    return text != "" and "\0" not in text
+
+
+def is_user(text: str) -> bool:
+    """Tell whether a text is a login name, or empty."""
+    return re.fullmatch(r"([a-z_][a-z0-9_.-]{0,31})?", text) is not None
+
+
+def is_interface(text: str) -> bool:
+    """Tell whether a text is a network interface's name, as long as Linux allows (IFNAMSIZ)."""
+    return re.fullmatch(r"[A-Za-z0-9_.@-]{1,15}", text) is not None
+
+
+def is_contact(text: str) -> bool:
+    """Tell whether a text is a mail address that an SOA record can hold."""
+    local, at, domain = text.rpartition("@")
+    return bool(at) and is_name(domain) and re.fullmatch(r"[A-Za-z0-9._+=-]{1,63}", local) is not None
+
+
+# An empty text means "not set" where a default is empty.
+CHECKS: Checks = {
+    (StoreSettings, "path"): (is_path, "a path"),
+    (GuardSettings, "never_list"): (is_path, "a path"),
+    (GuardSettings, "own_names"): (is_name, "a host name"),
+    (TarpitSettings, "queues"): (is_queues, QUEUES_FORM),
+    (TarpitSettings, "greeting_name"): (lambda text: text == "" or is_name(text), "a host name, or empty"),
+    (TarpitSettings, "user"): (is_user, "a user name, or empty"),
+    (FirewallSettings, "interfaces"): (is_interface, "an interface name"),
+    (DnsblSettings, "listen"): (is_endpoint, "ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"),
+    (ZoneSettings, "name"): (is_name, "a domain name without a trailing dot"),
+    (ZoneSettings, "contact"): (lambda text: text == "" or is_contact(text), "a mail address, or empty"),
+    (ZoneSettings, "ns"): (is_name, "a host name without a trailing dot"),
+    (ZoneSettings, "text"): (lambda text: text.isascii() and text.isprintable() and len(text) <= 200, "ASCII, to 200"),
+}
+
+
+def _find(path: str | Path | None, env: Mapping[str, str]) -> tuple[Path, tuple[Path, ...]]:
+    """Return the main file's path, and the files to read in order."""
+    named = path or env.get(ENVIRONMENT_KEY)
+    main = Path(named).absolute() if named else DEFAULT_PATH
+    head = (main,) if named or main.exists() else ()
+    return main, (*head, *sorted((main.parent / "conf.d").glob("*.toml")))
+
+
+def _read_file(file: Path, problems: list[str]) -> dict[str, Any]:
+    """Return a file's tables; what is wrong with it goes into the problems."""
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(FILE_LIMIT_BYTES + 1)
+        if len(raw) > FILE_LIMIT_BYTES:
+            raise ValueError(f"too long, want at most {FILE_LIMIT_BYTES} bytes")
+        return tomllib.loads(raw.decode())
+    except OSError as error:
+        problems.append(f"{file}: can't read the settings: {error.strerror}")
+    except tomllib.TOMLDecodeError as error:
+        match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+        problems.append(f"{file}:{match[2]}: not TOML: {match[1]}, column {match[3]}" if match else f"{file}: {error}")
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{file}: not TOML: {error}")
+    return {}
+
+
+def _settings(values: Mapping[str, Pairs], problems: list[str]) -> Settings:
+    """Return the settings of all sections, the default for what is wrong."""
+    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    tables = {}
+    for section, pairs in values.items():
+        if section in sections:
+            tables[section] = decode_table(sections[section], pairs, section, CHECKS, problems)
+        else:
+            file = next((file for _, file in pairs.values()), "settings")
+            problems.append(f"{file}: {section}: unknown section{nearest(section, sections)}")
+    return Settings(**cast("dict[str, Any]", tables))
+
+
+def _conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield (section.key, the rest of the message) for keys that contradict each other."""
+    tarpit, services, zones = settings.tarpit, settings.services, settings.dnsbl.zone
+    shortest = len(f"220 {tarpit.greeting_name}\r\n")
+    if tarpit.greeting_name and shortest <= tarpit.throttle_window:
+        yield "tarpit.throttle_window", f": got {tarpit.throttle_window}, want below the greeting's {shortest} bytes"
+    if services.restart_max_s < services.restart_initial_s:
+        yield "services.restart_max_s", f": got {services.restart_max_s}, want at least restart_initial_s"
+    names = [zone.name.lower() for zone in zones]
+    for i, zone in enumerate(zones):
+        if zone.name.lower() in names[:i]:
+            yield "dnsbl.zone", f"[{i}].name: the same zone twice, got {zone.name}"
+        if zone.expire_s <= zone.refresh_s + zone.retry_s:
+            yield "dnsbl.zone", f"[{i}].expire_s: got {zone.expire_s}, want above refresh_s + retry_s (RFC 1912)"
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    """Return the settings with absolute paths."""
+    return msgspec.structs.replace(
+        settings,
+        store=msgspec.structs.replace(settings.store, path=str(base / settings.store.path)),
+        guard=msgspec.structs.replace(settings.guard, never_list=str(base / settings.guard.never_list)),
+    )
