@@ -1,0 +1,110 @@
+"""python -m lab [--stay]: build the laboratory, tell the story, remove everything; exit 0 only if all of it happened.
+
+`--sweep` is for the laboratory itself: it waits for the end of its standard input and then removes what is orphaned.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from lab.story import Story, failed_step
+from lab.view import Board
+from lab.world import CLEAN, LISTED, MAIL, ROOT, World, sweep, world
+from live.nets import missing
+
+REAL_HOST = """
+On a real mail host (README has the whole of it):
+  python3 -m venv /opt/spamcannibal && /opt/spamcannibal/bin/pip install {root}
+  install -d /etc/spamcannibal && cp {root}/conf/spamcannibal.toml {root}/conf/never-list /etc/spamcannibal/
+  editor /etc/spamcannibal/never-list          # first of all: who must never be listed
+  export PATH=/opt/spamcannibal/bin:$PATH
+  spamcannibal config check                    # mode = "observe" to begin with
+  spamcannibal firewall apply                  # mail goes on if the daemon is not there (queue bypass)
+  spamcannibal up                              # or the systemd units of conf/systemd
+  spamcannibal firewall remove                 # undo
+"""
+
+
+@click.command()
+@click.option("--stay", is_flag=True, help="Keep the laboratory running until Ctrl-C.")
+@click.option("--sweep", "is_sweep", is_flag=True, hidden=True)
+def main(stay: bool, is_sweep: bool) -> None:
+    """Show the main job in a laboratory of network namespaces."""
+    if is_sweep:
+        sys.stdin.read()
+        sweep()
+        return
+    sweep()
+    if lacking := missing():
+        raise click.ClickException(lacking)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    console = Console(highlight=False)
+    try:
+        is_good = tell(console, stay)
+    except KeyboardInterrupt:
+        console.print("\nStopped; the laboratory is removed.")
+        sys.exit(130)
+    if is_good:
+        console.print(REAL_HOST.format(root=ROOT), markup=False)
+    sys.exit(0 if is_good else 1)
+
+
+def tell(console: Console, stay: bool) -> bool:
+    """Build, tell, remove; say whether all of it happened."""
+    board = Board(console)
+    console.print("Laboratory: four network namespaces; nothing outside them is touched.\n")
+    with world() as made:
+        story = Story(made, board)
+        try:
+            with board.shown():
+                story.run()
+            if not console.is_terminal:
+                console.print(board.table())
+            if failed_step(board):
+                show_logs(console, made)
+            console.print("All of it happened." if board.is_good else "NOT all of it happened.", style="bold")
+            if stay:
+                linger(console, made)
+        finally:
+            story.close()
+    console.print("The laboratory is removed.")
+    return board.is_good
+
+
+def show_logs(console: Console, made: World) -> None:
+    """Show the last lines of what the processes printed."""
+    for path in sorted(made.path.glob("*.log")):
+        tail = path.read_text(errors="replace").splitlines()[-25:]
+        console.print(f"\n{path.name}:\n  " + "\n  ".join(tail), markup=False)
+
+
+def linger(console: Console, made: World) -> None:
+    """Start the services again and keep everything until Ctrl-C."""
+    if made.up.poll() is not None:
+        made.spamcannibal("firewall", "apply")
+        made.start_up()
+    enter = " ".join(made.clean.argv("smtp-client"))[: -len(" smtp-client")]
+    console.print(
+        f"\nIt stays until Ctrl-C. On the mail host ({MAIL['v4'].host}, {MAIL['v6'].host}):\n"
+        f"  {made.command_line()} list show {LISTED['v4'].host}\n"
+        f"As the clean sender ({CLEAN['v4'].host}), or with \"listed\" for \"clean\" as the other one:\n"
+        f"  {enter} python3 -m smtplib\n"
+        f"What the services say: {made.path}/up.log",
+        markup=False,
+    )
+    threading.Event().wait()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
