@@ -76,9 +76,7 @@ def _struct_of(kind: Any) -> type[Struct] | None:
     return item if isinstance(item, type) and issubclass(item, Struct) else None
 
 
-def _tables(
-    kind: type[Struct], value: Any, where: str, checks: Checks, problems: list[str]
-) -> tuple[Struct, ...]:  # fmt: skip
+def _tables(kind: type[Struct], value: Any, where: str, checks: Checks, problems: list[str]) -> tuple[Struct, ...]:
     """Return the structs of an array of tables."""
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
         raise ValueError(f"wrong value, got {shown(value)}, want tables")

@@ -1,0 +1,173 @@
+"""What the subcommands share: settings, the store with its guard, and output as table, plain text or JSON."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from spamcannibal.addr import format_key, parse_addr
+from spamcannibal.config import Settings, load
+from spamcannibal.errors import AddrError, ConfigError, Unavailable
+from spamcannibal.guard import NeverList, parse_fib_trie, parse_if_inet6, parse_never_list
+
+if TYPE_CHECKING:
+    from spamcannibal.store.stores import Store
+
+NEVER_LIST_LIMIT_BYTES = 64 << 20
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+def config_path(ctx: click.Context) -> str | None:
+    """Return what -c says."""
+    path: str | None = ctx.find_root().params.get("config")
+    return path
+
+
+def load_settings(ctx: click.Context) -> Settings:
+    """Return the settings that the command line and the environment choose, --log-format applied."""
+    settings = load(config_path(ctx), os.environ)
+    log_format = ctx.find_root().params.get("log_format")
+    if log_format:
+        log = msgspec.structs.replace(settings.log, format=log_format)
+        settings = msgspec.structs.replace(settings, log=log)
+    return settings
+
+
+class LazyGuard:
+    """The never-list, read when the first writer asks: who only reads needs neither the file nor the own names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._never_list: NeverList | None = None
+
+    def check(self, key: bytes) -> None:
+        """Raise NeverListed if the key must not be listed."""
+        if self._never_list is None:
+            self._never_list = read_never_list(self._settings)
+        self._never_list.check(key)
+
+
+def open_store(settings: Settings, readonly: bool = False) -> "Store":
+    """Return the store of the settings, guarded by their never-list."""
+    # Imported here, since --help of a command needs no database library.
+    from spamcannibal.store.env import Env
+    from spamcannibal.store.stores import Store
+
+    env = Env(settings.store.path, readonly=readonly, cache_bytes=settings.store.cache_bytes)
+    return Store(env, LazyGuard(settings))
+
+
+def read_never_list(settings: Settings) -> NeverList:
+    """Return the never-list of the settings; ConfigError if it can't be read, Unavailable if an own name is unknown."""
+    path = Path(settings.guard.never_list)
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(NEVER_LIST_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"guard.never_list: can't read {path}: {error.strerror}; a sample is conf/never-list"
+        ) from None
+    if len(raw) > NEVER_LIST_LIMIT_BYTES:
+        raise ConfigError(f"guard.never_list: {path} is too long, want at most {NEVER_LIST_LIMIT_BYTES} bytes")
+    own = {*host_addresses(), *name_addresses(settings.guard.own_names)}
+    return parse_never_list(raw.decode("utf-8", "backslashreplace"), sorted(own), str(path))
+
+
+def host_addresses(proc: Path = Path("/proc/net")) -> Iterator[bytes]:
+    """Yield the addresses of this network namespace's interfaces."""
+    for name, parse in (("fib_trie", parse_fib_trie), ("if_inet6", parse_if_inet6)):
+        path = proc / name
+        # A kernel without the protocol has no such file, and no such address.
+        if path.exists():
+            yield from parse(path.read_text("ascii"))
+
+
+def name_addresses(names: Sequence[str]) -> Iterator[bytes]:
+    """Yield the addresses of host names; Unavailable if one has none, since listing it by mistake must not happen."""
+    for name in names:
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise Unavailable(f"guard.own_names: can't find the addresses of {name}: {error.strerror}") from None
+        for *_, address in found:
+            yield parse_addr(str(address[0]).partition("%")[0])
+
+
+def emit(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool = False, title: str = "") -> None:
+    """Print rows: JSON if asked, a table on a terminal, else aligned text under a line of column names.
+
+    JSON holds every key of a row, the others the `columns`. Bytes are store keys, None prints as "-" (null in JSON).
+    """
+    if as_json:
+        click.echo(json.dumps([{key: _json_value(value) for key, value in row.items()} for row in rows], indent=2))
+        return
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _print_table(cells, columns, title)
+        return
+    lines = [list(columns), *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def progress(total: int | None, description: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr if that is a terminal; yield the function that takes each step's size."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda step: bar.advance(task, step)
+
+
+def printable(text: str) -> str:
+    """Return outside text fit for a terminal: whatever does not print is escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _print_table(cells: Sequence[Sequence[str]], columns: Sequence[str], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in cells:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+def _json_value(value: Any) -> Any:
+    return _key_text(value) if isinstance(value, bytes) else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bytes):
+        return _key_text(value)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    return printable(str(value))
+
+
+def _key_text(key: bytes) -> str:
+    try:
+        return format_key(key)
+    except AddrError:
+        return key.hex()

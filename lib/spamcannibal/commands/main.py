@@ -1,0 +1,69 @@
+"""The command `spamcannibal`: global options, subcommands loaded when called, errors as one line and an exit code.
+
+Exit codes: 0 done, 1 a problem found or refused, 2 wrong usage, else those of errors.py.
+"""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from spamcannibal import __version__
+from spamcannibal.commands import COMMANDS
+from spamcannibal.errors import SpamCannibalError
+
+EPILOG = """\b
+Examples:
+  spamcannibal config check
+  spamcannibal list add 192.0.2.7 --text "sent spam to a trap"
+  spamcannibal -c lab.toml up
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module only to run it; click offers no other way than to inherit."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            # Imported here, since the nearest word is wanted only after a slip.
+            from spamcannibal.decode import nearest, shown
+
+            ctx.fail(f"no such command {shown(name)}{nearest(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-c", "--config", metavar="FILE", type=click.Path(), help="Settings file instead of the usual one.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the event lines on stderr.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli(config: str | None, log_format: str | None) -> None:
+    """Refuse mail from known spam sources at the packet level, and say why."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    try:
+        cli(prog_name="spamcannibal")
+    except SpamCannibalError as error:
+        message = "".join(char if char.isprintable() else " " for char in str(error))
+        print(f"spamcannibal: {message}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
