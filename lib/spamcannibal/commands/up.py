@@ -27,7 +27,7 @@ import click
 
 from spamcannibal.commands.common import config_path, load_settings
 from spamcannibal.errors import ConfigError
-from spamcannibal.events import Format, format_event
+from spamcannibal.events import format_event
 from spamcannibal.service import notify
 from spamcannibal.supervise import Action, Policy, Supervisor, Verb
 
@@ -47,7 +47,7 @@ def command(ctx: click.Context) -> None:
         raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl")
     path = config_path(ctx)
     words = [sys.executable, "-P", "-m", "spamcannibal", *(["-c", path] if path else [])]
-    commands = {name: [*words, "--log-format", settings.log.format, name] for name in services.enabled}
+    commands = {str(name): [*words, "--log-format", settings.log.format, name] for name in services.enabled}
     policy = Policy(services.restart_initial_s, services.restart_max_s)
     ctx.exit(Runner(commands, policy, sys.stderr, settings.log.format).run())
 
@@ -55,7 +55,7 @@ def command(ctx: click.Context) -> None:
 class Runner:
     """The processes of the services `commands` (name -> argv) under one supervisor, until all have stopped."""
 
-    def __init__(self, commands: Mapping[str, Sequence[str]], policy: Policy, stream: TextIO, fmt: Format) -> None:
+    def __init__(self, commands: Mapping[str, Sequence[str]], policy: Policy, stream: TextIO, fmt: str) -> None:
         self.commands = commands
         self.supervisor = Supervisor(list(commands), policy)
         self.output = Output(stream, fmt, width=max(map(len, commands), default=0))
@@ -180,7 +180,7 @@ class Runner:
 class Output:
     """Lines of several services on one stream; a stream that went away loses them and stops nobody."""
 
-    def __init__(self, stream: TextIO, fmt: Format, width: int) -> None:
+    def __init__(self, stream: TextIO, fmt: str, width: int) -> None:
         self.stream = stream
         self.fmt = fmt
         self.width = max(width, len("up"))
