@@ -1,6 +1,6 @@
 """python -m lab [--stay]: build the laboratory, tell the story, remove everything; exit 0 only if all of it happened.
 
-`--sweep` is for the laboratory itself: it waits for the end of its standard input and then removes what is orphaned.
+`--guard` is for the laboratory itself: a process that removes everything should its parent be killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lab.story import Story, failed_step
 from lab.view import Board
-from lab.world import CLEAN, LISTED, MAIL, ROOT, World, sweep, world
+from lab.world import CLEAN, LISTED, MAIL, ROOT, World, guard, world
 from live.nets import missing
 
 REAL_HOST = """
@@ -33,17 +33,15 @@ On a real mail host (README has the whole of it):
 
 @click.command()
 @click.option("--stay", is_flag=True, help="Keep the laboratory running until Ctrl-C.")
-@click.option("--sweep", "is_sweep", is_flag=True, hidden=True)
-def main(stay: bool, is_sweep: bool) -> None:
+@click.option("--guard", "guarded", type=int, hidden=True)
+def main(stay: bool, guarded: int | None) -> None:
     """Show the main job in a laboratory of network namespaces."""
-    if is_sweep:
-        sys.stdin.read()
-        sweep()
+    if guarded:
+        guard(guarded)
         return
-    sweep()
     if lacking := missing():
         raise click.ClickException(lacking)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(highlight=False)
     try:

@@ -78,6 +78,8 @@ class World:
         self.settings = path / "spamcannibal.toml"
         self.settings.write_text(SETTINGS)
         (path / "never-list").write_text(NEVER_LIST)
+        for host in lab.hosts.values():  # no second of waiting for duplicate address detection
+            host.sysctl("net.ipv6.conf.default.accept_dad", 0)
         self.router.sysctl("net.ipv4.ip_forward", 1)
         self.router.sysctl("net.ipv6.conf.all.forwarding", 1)
         for host, addresses in ((self.mail, MAIL), (self.listed, LISTED), (self.clean, CLEAN)):
@@ -125,7 +127,7 @@ class World:
         return " ".join(self.mail.argv(*self._program()))
 
     def _program(self) -> list[str]:
-        return [str(Path(sys.executable).with_name("spamcannibal")), "-c", str(self.settings)]
+        return [sys.executable, "-P", "-m", "spamcannibal", "-c", str(self.settings)]
 
     def _start(self, host: Host, log: str, *argv: object) -> subprocess.Popen[Any]:
         stream: IO[str]
@@ -137,18 +139,24 @@ class World:
 @contextlib.contextmanager
 def world() -> Iterator[World]:
     """Build the laboratory; remove all of it at the end, also if this process is killed."""
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "lab", "--sweep"], stdin=subprocess.PIPE, start_new_session=True, cwd=ROOT
-    )
+    sweep()
+    argv = [sys.executable, "-m", "lab", "--guard", str(os.getpid())]
+    watcher = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     try:
         with Lab(PREFIX) as lab:
             yield World(path, lab)
     finally:
         shutil.rmtree(path, ignore_errors=True)
-        assert guard.stdin is not None
-        guard.stdin.close()  # it waits for this, or for our death
-        guard.wait()
+        watcher.communicate(b"done")
+
+
+def guard(pid: int) -> None:
+    """Wait until process `pid`, our parent, says that it is done; if it dies without a word, remove what it left."""
+    if sys.stdin.read():
+        return
+    wait_for(lambda: _is_gone(pid), f"process {pid} is gone", step_s=0.02)
+    sweep()
 
 
 def sweep() -> None:
@@ -166,10 +174,12 @@ def sweep() -> None:
 
 def _is_orphan(name: str) -> bool:
     match = re.match(rf"{PREFIX}(\d+)-", name)
-    if match is None:
-        return False
+    return match is not None and _is_gone(int(match[1]))
+
+
+def _is_gone(pid: int) -> bool:
     try:
-        state = Path("/proc", match[1], "stat").read_text().rpartition(")")[2].split()[0]
+        state = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return True
     return state == "Z"
