@@ -18,15 +18,27 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from spamcannibal.addr import parse_endpoint
-from spamcannibal.decode import Checks, Pairs, decode_table, nearest, shown
-from spamcannibal.errors import AddrError, ConfigError
+from spamcannibal.checks import (
+    LINE_FORM,
+    QUEUES_FORM,
+    is_address,
+    is_contact,
+    is_endpoint,
+    is_exchanger,
+    is_host,
+    is_interface,
+    is_line,
+    is_name,
+    is_path,
+    is_queues,
+    is_user,
+)
+from spamcannibal.decode import Checks, Decoder, Pairs, nearest, shown, shown_key
+from spamcannibal.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/spamcannibal/spamcannibal.toml")
 ENVIRONMENT_KEY = "SPAMCANNIBAL_CONFIG"
 FILE_LIMIT_BYTES = 1 << 20
-QUEUES_LIMIT = 64
-QUEUES_FORM = f"N or FIRST:LAST, at most {QUEUES_LIMIT} of 0 to 65535"
 
 Mode = Literal["throttle", "persist", "stutter", "drop", "observe"]
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -83,6 +95,10 @@ class ZoneSettings(Struct, frozen=True):
     name: str
     contact: str = ""
     ns: tuple[str, ...] = ()
+    mx: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    about: str = ""
     text: str = "$ is listed for sending spam"
     ttl_s: WholeSeconds = 300
     soa_ttl_s: WholeSeconds = 300
@@ -95,6 +111,10 @@ class ZoneSettings(Struct, frozen=True):
 
 class DnsblSettings(Struct, frozen=True):
     listen: tuple[str, ...] = ("127.0.0.1:5353", "[::1]:5353")
+    udp_payload_bytes: Annotated[int, Meta(ge=512, le=4096)] = 1232
+    tcp_connections: Annotated[int, Meta(ge=1, le=65536)] = 256
+    tcp_idle_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    user: str = ""
     zone: tuple[ZoneSettings, ...] = ()
 
 
@@ -140,72 +160,20 @@ def read(path: str | Path | None = None, env: Mapping[str, str] | None = None) -
     """Read the settings and collect every problem instead of stopping at the first."""
     main, files = _find(path, env or {})
     problems: list[str] = []
-    values: dict[str, dict[str, tuple[Any, str]]] = {}
+    sections: dict[str, tuple[str, dict[str, tuple[Any, str]]]] = {}
     for file in files:
-        for section, table in _read_file(file, problems).items():
+        for name, table in _read_file(file, problems).items():
             if not isinstance(table, dict):
-                problems.append(f"{file}: {section}: not a section, got {shown(table)}, want [{section}]")
+                wrong = f"not a section, got {shown(table)}, want [{shown_key(name)}]"
+                problems.append(f"{file}: {shown_key(name)}: {wrong}")
                 continue
-            values.setdefault(section, {}).update({key: (value, str(file)) for key, value in table.items()})
-    origins = {f"{section}.{key}": file for section, table in values.items() for key, (_, file) in table.items()}
-    settings = _settings(values, problems)
+            _, pairs = sections.get(name, ("", {}))
+            sections[name] = str(file), pairs | {key: (value, str(file)) for key, value in table.items()}
+    origins = {f"{name}.{key}": origin for name, (_, pairs) in sections.items() for key, (_, origin) in pairs.items()}
+    settings = _settings(sections, problems)
     if not problems:
         problems += [f"{origins.get(key, main)}: {key}{wrong}" for key, wrong in _conflicts(settings)]
     return Reading(None if problems else _resolved(settings, main.parent), tuple(problems), files, origins)
-
-
-def queue_range(text: str) -> range:
-    """Return the queue numbers of "N" or "FIRST:LAST"; ConfigError if there are none or more than QUEUES_LIMIT."""
-    match = re.fullmatch(r"([0-9]{1,5})(?::([0-9]{1,5}))?", text)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-    if not first <= last <= 65535 or last - first >= QUEUES_LIMIT:
-        raise ConfigError(f"wrong queues, got {shown(text)}, want {QUEUES_FORM}")
-    return range(first, last + 1)
-
-
-_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
-
-
-def is_name(text: str) -> bool:
-    """Tell whether a text is a domain name without a trailing dot (RFC 1035 sizes, LDH labels and underscores)."""
-    return len(text) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) is not None
-
-
-def is_endpoint(text: str) -> bool:
-    """Tell whether a text is ADDRESS:PORT or [ADDRESS]:PORT."""
-    try:
-        return parse_endpoint(text)[1] > 0
-    except AddrError:
-        return False
-
-
-def is_queues(text: str) -> bool:
-    """Tell whether queue_range takes a text."""
-    try:
-        return len(queue_range(text)) > 0
-    except ConfigError:
-        return False
-
-
-def is_path(text: str) -> bool:
-    """Tell whether a text can be a file's path."""
-    return text != "" and "\0" not in text
-
-
-def is_user(text: str) -> bool:
-    """Tell whether a text is a login name, or empty."""
-    return re.fullmatch(r"([a-z_][a-z0-9_.-]{0,31})?", text) is not None
-
-
-def is_interface(text: str) -> bool:
-    """Tell whether a text is a network interface's name, as long as Linux allows (IFNAMSIZ)."""
-    return re.fullmatch(r"[A-Za-z0-9_.@-]{1,15}", text) is not None
-
-
-def is_contact(text: str) -> bool:
-    """Tell whether a text is a mail address that an SOA record can hold."""
-    local, at, domain = text.rpartition("@")
-    return bool(at) and is_name(domain) and re.fullmatch(r"[A-Za-z0-9._+=-]{1,63}", local) is not None
 
 
 # An empty text means "not set" where a default is empty.
@@ -217,11 +185,16 @@ CHECKS: Checks = {
     (TarpitSettings, "greeting_name"): (lambda text: text == "" or is_name(text), "a host name, or empty"),
     (TarpitSettings, "user"): (is_user, "a user name, or empty"),
     (FirewallSettings, "interfaces"): (is_interface, "an interface name"),
+    (DnsblSettings, "user"): (is_user, "a user name, or empty"),
     (DnsblSettings, "listen"): (is_endpoint, "ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"),
     (ZoneSettings, "name"): (is_name, "a domain name without a trailing dot"),
     (ZoneSettings, "contact"): (lambda text: text == "" or is_contact(text), "a mail address, or empty"),
     (ZoneSettings, "ns"): (is_name, "a host name without a trailing dot"),
-    (ZoneSettings, "text"): (lambda text: text.isascii() and text.isprintable() and len(text) <= 200, "ASCII, to 200"),
+    (ZoneSettings, "mx"): (is_exchanger, "PREFERENCE NAME"),
+    (ZoneSettings, "addresses"): (is_address, "an address"),
+    (ZoneSettings, "hosts"): (is_host, "NAME ADDRESS"),
+    (ZoneSettings, "about"): (is_line, LINE_FORM),
+    (ZoneSettings, "text"): (is_line, LINE_FORM),
 }
 
 
@@ -251,16 +224,16 @@ def _read_file(file: Path, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _settings(values: Mapping[str, Pairs], problems: list[str]) -> Settings:
-    """Return the settings of all sections, the default for what is wrong."""
-    sections = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+def _settings(sections: Mapping[str, tuple[str, Pairs]], problems: list[str]) -> Settings:
+    """Return the settings of sections given as name -> (file, pairs), the default for what is wrong."""
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    decoder = Decoder(CHECKS, problems)
     tables = {}
-    for section, pairs in values.items():
-        if section in sections:
-            tables[section] = decode_table(sections[section], pairs, section, CHECKS, problems)
+    for name, (file, pairs) in sections.items():
+        if name in kinds:
+            tables[name] = decoder.table(kinds[name], pairs, file, name)
         else:
-            file = next((file for _, file in pairs.values()), "settings")
-            problems.append(f"{file}: {section}: unknown section{nearest(section, sections)}")
+            problems.append(f"{file}: {shown_key(name)}: unknown section{nearest(name, kinds)}")
     return Settings(**cast("dict[str, Any]", tables))
 
 

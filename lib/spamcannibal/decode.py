@@ -12,6 +12,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -25,29 +26,45 @@ SIZES = {"": 1, "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 
 UNITS = {"_s": DURATIONS, "_bytes": SIZES}
 
 
-def decode_table(kind: type[Struct], pairs: Pairs, name: str, checks: Checks, problems: list[str]) -> Struct | None:
-    """Return the struct of the table `name`; None if a required key is missing."""
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    values: dict[str, Any] = {}
-    for key, (value, file) in pairs.items():
-        where = f"{file}: {name}.{key}"
-        field = fields.get(key)
-        if field is None:
-            problems.append(f"{where}: unknown key{nearest(key, fields)}")
-            continue
-        inner = _struct_of(field.type)
-        try:
-            if inner:
-                values[key] = _tables(inner, value, where, checks, problems)
-            else:
-                values[key] = _value(field.name, field.type, value, checks.get((kind, key)))
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-            values[key] = None if field.required else field.default
-    missing = [key for key, field in fields.items() if field.required and key not in values]
-    file = next((file for _, file in pairs.values()), "settings")
-    problems += [f"{file}: {name}.{key}: missing" for key in missing]
-    return None if missing else kind(**values)
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes tables with the given checks; collects `problems`."""
+
+    checks: Checks
+    problems: list[str]
+
+    def table(self, kind: type[Struct], pairs: Pairs, file: str, name: str) -> Struct | None:
+        """Return the struct of the table `name`, which stands in `file`; None if a required key is missing."""
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        values: dict[str, Any] = {}
+        for key, (value, origin) in pairs.items():
+            where = f"{origin}: {name}.{shown_key(key)}"
+            field = fields.get(key)
+            if field is None:
+                self.problems.append(f"{where}: unknown key{nearest(key, fields)}")
+                continue
+            inner = _struct_of(field.type)
+            try:
+                if inner:
+                    values[key] = self._tables(inner, value, origin, f"{name}.{key}")
+                else:
+                    values[key] = _value(key, field.type, value, self.checks.get((kind, key)))
+            except ValueError as error:
+                self.problems.append(f"{where}: {error}")
+                values[key] = None if field.required else field.default
+        missing = [key for key, field in fields.items() if field.required and key not in values]
+        self.problems.extend(f"{file}: {name}.{key}: missing" for key in missing)
+        return None if missing else kind(**values)
+
+    def _tables(self, kind: type[Struct], value: Any, file: str, name: str) -> tuple[Struct, ...]:
+        """Return the structs of an array of tables."""
+        if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+            raise ValueError(f"wrong value, got {shown(value)}, want tables")
+        made = (
+            self.table(kind, {key: (each, file) for key, each in table.items()}, file, f"{name}[{i}]")
+            for i, table in enumerate(value)
+        )
+        return tuple(table for table in made if table is not None)
 
 
 def parse_quantity(text: str, units: Mapping[str, float]) -> float | None:
@@ -70,22 +87,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def shown_key(key: str) -> str:
+    """Return a key for a message: as it is when it is a bare key of TOML, else escaped and cut."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else shown(key)
+
+
 def _struct_of(kind: Any) -> type[Struct] | None:
     """Return the struct type that an array of tables holds, None for any other type."""
     item = get_args(kind)[0] if get_origin(kind) is tuple else None
     return item if isinstance(item, type) and issubclass(item, Struct) else None
-
-
-def _tables(kind: type[Struct], value: Any, where: str, checks: Checks, problems: list[str]) -> tuple[Struct, ...]:
-    """Return the structs of an array of tables."""
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        raise ValueError(f"wrong value, got {shown(value)}, want tables")
-    file, _, name = where.rpartition(": ")
-    made = (
-        decode_table(kind, {key: (each, file) for key, each in table.items()}, f"{name}[{i}]", checks, problems)
-        for i, table in enumerate(value)
-    )
-    return tuple(table for table in made if table is not None)
 
 
 def _value(key: str, kind: Any, value: Any, check: tuple[Callable[[str], bool], str] | None) -> Any:

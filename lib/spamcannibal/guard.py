@@ -89,7 +89,7 @@ def parse_never_list(text: str, own: Iterable[bytes], name: str) -> NeverList:
     own = tuple(own)
     rules: list[tuple[bytes, str]] = []
     problems: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         word = line.partition("#")[0].strip()
         if not word:
             continue
