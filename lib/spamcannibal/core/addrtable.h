@@ -4,8 +4,8 @@
  * nothing for the others. addr is packed bytes in network order, addrlen 4 or 16, plen the prefix length in
  * bits; bits of addr beyond plen are ignored. A value of 0 means "absent" and is never stored.
  *
- * Every update does a bounded amount of work whatever the size: a full segment of 512 slots is split in two,
- * nothing is ever rehashed as a whole (see addrtable.c). The hash is keyed, since strangers pick the addresses.
+ * Every update does a bounded amount of work whatever the size, nothing is ever rehashed as a whole, and the hash
+ * is keyed, since strangers pick the addresses (exthash.h).
  *
  * Locking is the caller's: none of the functions below takes the lock but the at_*lock ones. Readers take it
  * once a batch; a waiting writer goes first, so a thread must not take the read lock twice.
@@ -24,7 +24,7 @@ struct addrtable *at_new(void);
 struct addrtable *at_new_seeded(const uint64_t seed[2]);
 void at_free(struct addrtable *t);
 
-/* 0, or -1 with errno: ENOMEM (the table is unchanged) or EINVAL (no such prefix). A value of 0 deletes. */
+/* 0, or -1 with errno: ENOMEM (the table is unchanged) or EINVAL (no such prefix, or value 0). */
 int at_set(struct addrtable *t, const uint8_t *addr, unsigned addrlen, unsigned plen, uint32_t value);
 /* 1 removed, 0 was absent. */
 int at_del(struct addrtable *t, const uint8_t *addr, unsigned addrlen, unsigned plen);
