@@ -56,9 +56,9 @@ step() {
     seconds=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
     if [ "$code" -ne 0 ]; then
         printf '  NO  %-18s %-54s %6s s\n\n' "$title" "$remark" "$seconds"
-        tail -n 25 "$log" | sed 's/^/      /'
+        tac "$log" | sed '/^== /q' | head -n 25 | tac | sed 's/^/      /'
         printf '\nset-up failed at "%s"; everything it printed is in %s\n' "$title" "$log"
-        exit 1
+        exit "$code"
     fi
     printf '  ok  %-18s %-54s %6s s\n' "$title" "$remark" "$seconds"
 }
@@ -121,10 +121,11 @@ python_packages() {
     fi
     local arguments=(-e '.[lab]') file
     for file in "${requirements[@]}"; do arguments+=(-r "$file"); done
-    "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --root-user-action=ignore "${arguments[@]}"
+    "$venv/bin/python" -m pip install --no-input --root-user-action=ignore "${arguments[@]}"
     stamp "$want" "$hash"
+    stamp run "$(hash_of setup.py)" # what tests need holds what running needs
     stamp core "$(hash_of "${core[@]}")"
-    echo "$("$venv/bin/python" -m pip --disable-pip-version-check list 2>/dev/null | tail -n +3 | wc -l) in .venv" >&3
+    echo "installed; .venv has $("$venv/bin/python" -m pip list 2>/dev/null | tail -n +3 | wc -l)" >&3
 }
 
 c_extension() {
@@ -154,7 +155,7 @@ kernel_queue() {
     fi
     echo "Linux $(uname -r) has no NFQUEUE target here" >&3
     echo 'Load xt_NFQUEUE and nfnetlink_queue (a container needs them loaded by its host), and CAP_NET_ADMIN.'
-    return 1
+    return 69
 }
 
 case $want in
@@ -167,7 +168,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 unset PYTHONPATH PYTHONHOME
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1
 mkdir -p build
 : >"$log"
 # Two set-ups of one checkout at once would break each other; the second waits.
