@@ -33,6 +33,7 @@ from spamcannibal.checks import (
     is_queues,
     is_user,
 )
+from spamcannibal.checks import queue_range as queue_range
 from spamcannibal.decode import Checks, Decoder, Pairs, nearest, shown, shown_key
 from spamcannibal.errors import ConfigError
 
