@@ -1,8 +1,8 @@
 """Shared by the benches: pairs of measurements, progress, and the report that ends with one line of JSON.
 
-A pair is this program's number and a named peer's, taken one right after the other in the same run, so that a busy machine
-slows both. Of a name's pairs the median ratio counts; minimum and maximum are its spread. `a_vs_b` are speeds (over 1: a is
-faster), `a_cost_vs_b` costs (under 1: a is cheaper).
+A pair is this program's number and a named peer's, taken one right after the other in the same run, so that a busy
+machine slows both. Of a name's pairs the median ratio counts; minimum and maximum are its spread. `a_vs_b` are speeds
+(over 1: a is faster), `a_cost_vs_b` costs (under 1: a is cheaper).
 """
 
 import json
@@ -72,7 +72,7 @@ def report(bench: str, pairs: Pairs, figures: Mapping[str, float]) -> None:
 
 
 def progress_line(text: str) -> None:
-    """Say on standard error what goes on: one line that is overwritten on a terminal, lines elsewhere, nothing if empty."""
+    """Say on standard error what goes on: overwritten by the next one on a terminal, lines elsewhere, "" ends it."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}")
     elif text:
