@@ -67,9 +67,9 @@ def test_dropped_process_and_its_children_keep_only_the_named_capabilities():
         set_capabilities([CAP_NET_ADMIN])
         subprocess.run(["grep", "-E", "^(Uid|Cap(Eff|Amb))", "/proc/self/status"], check=True)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, env={"PYTHONPATH": "lib"}
-    )
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=env)
     status = dict(line.split(":\t", 1) for line in done.stdout.split("\n") if line)
     assert status["Uid"].split() == [str(pwd.getpwnam("nobody").pw_uid)] * 4, done.stderr
     assert int(status["CapEff"], 16) == int(status["CapAmb"], 16) == 1 << 12

@@ -24,3 +24,33 @@ class AddrTable:
 # --- py_tarpit.c ---
 
 # --- py_loop.c ---
+
+@final
+class NfqLoop:
+    """The packet loop of one kernel queue that the netlink socket `fd` is bound to; `fd` stays the caller's.
+
+    run() serves without the GIL until stop(), or raises OSError when the queue is lost. drain() takes what was noted since
+    the last drain: (listed, unlisted, events), a sighting (addr, count, first_ms, last_ms), an event
+    (time_ms, name, mode, src, sport, dst, dport). OSError from the constructor: no right or no memory.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        queue: int,
+        table: AddrTable,
+        trap: Trap,
+        copy_bytes: int = 128,
+        queue_length: int = 8192,
+        sightings: int = 65536,
+    ) -> None: ...
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+    def drain(
+        self,
+    ) -> tuple[
+        list[tuple[bytes, int, int, int]],
+        list[tuple[bytes, int, int, int]],
+        list[tuple[int, str, str, bytes, int, bytes, int]],
+    ]: ...
+    def counters(self) -> dict[str, int]: ...

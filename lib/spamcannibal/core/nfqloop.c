@@ -1,0 +1,435 @@
+/* See nfqloop.h. In the order of understanding: one packet, one batch, one turn, the loop. */
+#include "nfqloop.h"
+
+#include <errno.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "addrtable.h"
+#include "link.h"
+#include "nfqwire.h"
+
+enum {
+    BATCH = 128,
+    MESSAGE_OVERHEAD_BYTES = 512, /* netlink headers and attributes before the payload; seen: under 150 */
+    MESSAGE_COST_BYTES = 2048,    /* of one waiting message, as the kernel accounts its buffer; seen: under 1400 */
+    DUE_BATCH = 64,
+    EVENTS = 4096,                /* between two drains; a power of two */
+    IDLE_MS = 500,                /* longest wait, so that `turns` shows life */
+    SEND_TRIES = 20,              /* of 1 ms each */
+    NF_DROP = 0,
+    NF_ACCEPT = 1,
+};
+
+struct item {
+    struct nfq_packet message;
+    struct pkt packet;
+    uint32_t value;
+    uint32_t hash;
+    bool is_sighting;
+    uint8_t verdict;
+};
+
+struct nfqloop {
+    struct nfqloop_settings settings;
+    struct links *links;
+    struct sightings *sightings;
+    int stop_fd;
+    atomic_bool stopping;
+
+    bool owes_verdict; /* the last verdicts were not taken; they were for packets up to owed_id */
+    uint32_t owed_id;
+
+    struct tp_config config; /* copied from the trap each turn */
+    uint64_t epoch_ms, clock_ms;
+    struct nfqloop_counts counts;
+    _Atomic uint64_t events_in, events_out;
+    struct nfqloop_event events[EVENTS];
+
+    struct item items[BATCH];
+    struct trap_byte due[DUE_BATCH];
+    uint8_t verdicts[BATCH][NFQWIRE_VERDICT_BYTES];
+    struct mmsghdr messages[BATCH];
+    struct iovec parts[BATCH];
+    size_t room; /* bytes of each receive buffer */
+    uint8_t *buffers;
+};
+
+const char *const nfqloop_count_names[] = {
+    "turns", "batches", "packets", "listed", "accepted", "dropped", "bad", "truncated", "fragments", "malformed",
+    "refused", "overflows", "verdicts_late", "replies", "replies_failed", "sightings_shed", "events_lost", NULL,
+};
+_Static_assert(sizeof nfqloop_count_names / sizeof(char *) == sizeof(struct nfqloop_counts) / sizeof(uint64_t) + 1,
+               "a name for every counter");
+
+/* ---- One packet ---- */
+
+/* Per connection what an operator reads; answers to probes and plain ACKs would drown it and are only counted. */
+static bool is_event_told(uint8_t event)
+{
+    return event != TP_NONE && event != TP_PROBE && event != TP_ACKED && event != TP_STRAY;
+}
+
+static void tell_event(struct nfqloop *l, const struct pkt *p, const struct decision *d)
+{
+    uint64_t in = atomic_load_explicit(&l->events_in, memory_order_relaxed);
+    if (in - atomic_load_explicit(&l->events_out, memory_order_acquire) == EVENTS) {
+        l->counts.events_lost++;
+        return;
+    }
+    struct nfqloop_event *e = &l->events[in % EVENTS];
+    e->time_ms = l->epoch_ms;
+    memcpy(e->src, p->src, sizeof e->src);
+    memcpy(e->dst, p->dst, sizeof e->dst);
+    e->sport = p->sport;
+    e->dport = p->dport;
+    e->family = p->family;
+    e->event = d->event;
+    e->mode = d->mode;
+    atomic_store_explicit(&l->events_in, in + 1, memory_order_release);
+}
+
+static void send_reply(struct nfqloop *l, const struct link_addr *peer, const struct reply *reply)
+{
+    uint8_t *room = links_room(l->links, peer, reply->family);
+    size_t len = pkt_build(reply, room, LINK_PACKET_BYTES);
+    if (len)
+        links_add(l->links, peer, reply->family, len);
+}
+
+static struct link_addr peer_of(const struct nfq_packet *m)
+{
+    struct link_addr peer = {.ifindex = (int32_t)m->indev};
+    if (m->hwlen == sizeof peer.mac) {
+        peer.mac_len = m->hwlen;
+        memcpy(peer.mac, m->hwaddr, sizeof peer.mac);
+    }
+    return peer;
+}
+
+static void judge(struct nfqloop *l, struct item *i)
+{
+    struct decision decision;
+    tp_decide(&i->packet, i->value, &l->config, &decision);
+    if (decision.event != TP_NONE) {
+        struct link_addr peer = peer_of(&i->message);
+        trap_apply(l->settings.trap, &i->packet, &decision, &peer, l->clock_ms);
+        if (decision.has_reply)
+            send_reply(l, &peer, &decision.reply);
+        if (is_event_told(decision.event))
+            tell_event(l, &i->packet, &decision);
+    }
+    i->verdict = decision.verdict == TP_DROP ? NF_DROP : NF_ACCEPT;
+}
+
+static bool is_loopback(const struct pkt *p)
+{
+    static const uint8_t one[16] = {[15] = 1};
+    return p->family == 4 ? p->src[0] == 127 : memcmp(p->src, one, sizeof one) == 0;
+}
+
+/* Remembered is who sent something that the settings have us look at. */
+static bool is_sighting(const struct pkt *p, const struct tp_config *config)
+{
+    if (p->family == 0 || p->kind == PKT_BAD)
+        return false;
+    if (p->proto != PKT_PROTO_TCP && !config->other_protocols)
+        return false;
+    return config->loopback || !is_loopback(p);
+}
+
+static unsigned addrlen(const struct pkt *p) { return p->family == 4 ? 4 : 16; }
+
+/* ---- One batch ---- */
+
+/* The kernel puts one message in a datagram. Returns how many of them are packets, and sets what it can
+ * about each; a packet whose message is beyond reading shares the verdict of the one after it. */
+static unsigned read_batch(struct nfqloop *l, unsigned received)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < received; i++) {
+        struct item *item = &l->items[count];
+        size_t used, len = l->messages[i].msg_len < l->room ? l->messages[i].msg_len : l->room;
+        enum nfq_kind kind = nfqwire_parse(l->parts[i].iov_base, len, &item->message, &used);
+
+        l->counts.malformed += kind == NFQ_MALFORMED || kind == NFQ_NO_ID;
+        l->counts.refused += kind == NFQ_ERROR && item->message.error != 0;
+        if (kind != NFQ_PACKET)
+            continue;
+        enum pkt_kind shape = pkt_decode(item->message.data, item->message.caplen, false, &item->packet);
+        l->counts.bad += shape == PKT_BAD;
+        l->counts.truncated += shape == PKT_TRUNCATED;
+        l->counts.fragments += shape == PKT_FRAGMENT;
+        item->is_sighting = is_sighting(&item->packet, &l->config);
+        count++;
+    }
+    return count;
+}
+
+/* Two passes, so that the memory accesses of the whole batch overlap. */
+static void look_up(struct nfqloop *l, unsigned count)
+{
+    struct addrtable *table = l->settings.table;
+    at_rdlock(table);
+    for (unsigned i = 0; i < count; i++)
+        if (l->items[i].packet.family)
+            at_prefetch(table, l->items[i].packet.src, addrlen(&l->items[i].packet));
+    for (unsigned i = 0; i < count; i++) {
+        struct item *item = &l->items[i];
+        item->value = item->packet.family ? at_lookup(table, item->packet.src, addrlen(&item->packet), NULL) : 0;
+        l->counts.listed += item->value != 0;
+    }
+    at_rdunlock(table);
+}
+
+static void note_sightings(struct nfqloop *l, unsigned count)
+{
+    sight_begin(l->sightings, l->epoch_ms);
+    for (unsigned i = 0; i < count; i++) {
+        struct item *item = &l->items[i];
+        if (!item->is_sighting)
+            continue;
+        item->hash = sight_hash(l->sightings, item->packet.src, addrlen(&item->packet));
+        sight_prefetch(l->sightings, item->hash);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct item *item = &l->items[i];
+        if (item->is_sighting && !sight_note(l->sightings, item->hash, item->packet.src, addrlen(&item->packet), item->value))
+            l->counts.sightings_shed++;
+    }
+    sight_end(l->sightings);
+}
+
+/* 0, or the errno that says that this queue is lost to us. What may pass is waited for, but not for long: the
+ * next verdicts speak for these packets too. */
+static int send_verdicts(struct nfqloop *l, size_t len, uint32_t last_id)
+{
+    for (int tries = 0; tries < SEND_TRIES; tries++) {
+        if (send(l->settings.fd, l->verdicts, len, MSG_DONTWAIT) >= 0) {
+            l->owes_verdict = false;
+            return 0;
+        }
+        if (errno != EINTR && errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM)
+            return errno;
+        poll(NULL, 0, 1);
+    }
+    l->counts.verdicts_late++;
+    l->owes_verdict = true;
+    l->owed_id = last_id;
+    return 0;
+}
+
+/* Messages come in the order of their ids and so do verdicts: one for each run of equal ones, each about the
+ * head of the kernel's list, which it walks from there. */
+static int answer_batch(struct nfqloop *l, unsigned count)
+{
+    unsigned runs = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct item *item = &l->items[i];
+        bool is_last = i + 1 == count || l->items[i + 1].verdict != item->verdict;
+        if (item->verdict == NF_DROP)
+            l->counts.dropped++;
+        else
+            l->counts.accepted++;
+        if (is_last)
+            nfqwire_verdict_upto(l->verdicts[runs++], l->settings.queue, item->message.id, item->verdict);
+    }
+    return send_verdicts(l, runs * sizeof l->verdicts[0], l->items[count - 1].message.id);
+}
+
+static int process_batch(struct nfqloop *l, unsigned received)
+{
+    unsigned count = read_batch(l, received);
+    if (count == 0)
+        return 0;
+    l->counts.batches++;
+    l->counts.packets += count;
+    look_up(l, count);
+    for (unsigned i = 0; i < count; i++)
+        judge(l, &l->items[i]);
+    int error = answer_batch(l, count);
+    note_sightings(l, count);
+    return error;
+}
+
+/* ---- One turn ---- */
+
+static uint64_t milliseconds(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* How many messages came; *error is set when the queue is lost. */
+static unsigned receive(struct nfqloop *l, int *error)
+{
+    int received = recvmmsg(l->settings.fd, l->messages, BATCH, MSG_DONTWAIT, NULL);
+    if (received >= 0)
+        return (unsigned)received;
+    if (errno == ENOBUFS)
+        l->counts.overflows++;
+    else if (errno != EAGAIN && errno != EINTR)
+        *error = errno;
+    return 0;
+}
+
+static void send_due(struct nfqloop *l)
+{
+    size_t count = trap_due(l->settings.trap, &l->config, l->clock_ms, l->due, DUE_BATCH);
+    for (size_t i = 0; i < count; i++)
+        send_reply(l, &l->due[i].link, &l->due[i].reply);
+}
+
+/* Nothing follows to speak for the packets of a lost verdict: let them pass. */
+static int pay_verdict(struct nfqloop *l)
+{
+    nfqwire_verdict_upto(l->verdicts[0], l->settings.queue, l->owed_id, NF_ACCEPT);
+    return send_verdicts(l, sizeof l->verdicts[0], l->owed_id);
+}
+
+static void wait_for_work(struct nfqloop *l)
+{
+    struct pollfd sources[] = {
+        {.fd = l->settings.fd, .events = POLLIN},
+        {.fd = l->stop_fd, .events = POLLIN},
+    };
+    uint64_t now_ms = milliseconds(CLOCK_MONOTONIC), due_ms = trap_next_due(l->settings.trap);
+    uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+    poll(sources, 2, wait_ms < IDLE_MS ? (int)wait_ms : IDLE_MS);
+}
+
+static int turn(struct nfqloop *l)
+{
+    int error = 0;
+    unsigned received = receive(l, &error);
+
+    l->counts.turns++;
+    l->clock_ms = milliseconds(CLOCK_MONOTONIC);
+    l->epoch_ms = milliseconds(CLOCK_REALTIME);
+    trap_config(l->settings.trap, &l->config);
+    if (received)
+        error = process_batch(l, received);
+    else if (!error && l->owes_verdict)
+        error = pay_verdict(l);
+    send_due(l);
+    links_flush(l->links);
+    /* A full batch means that more is waiting already. */
+    if (!error && received < BATCH)
+        wait_for_work(l);
+    return error;
+}
+
+/* ---- The loop ---- */
+
+int nfqloop_run(struct nfqloop *l)
+{
+    int error = 0;
+    while (!error && !atomic_load_explicit(&l->stopping, memory_order_relaxed))
+        error = turn(l);
+    return error;
+}
+
+void nfqloop_stop(struct nfqloop *l)
+{
+    uint64_t one = 1;
+    atomic_store(&l->stopping, true);
+    ssize_t written = write(l->stop_fd, &one, sizeof one);
+    (void)written; /* fails only when it is full of earlier stops */
+}
+
+static int prepare_socket(struct nfqloop *l)
+{
+    const struct nfqloop_settings *s = &l->settings;
+    uint64_t wanted = (uint64_t)s->queue_length * MESSAGE_COST_BYTES;
+    int on = 1, size = wanted < INT32_MAX / 2 ? (int)wanted : INT32_MAX / 2;
+    uint8_t flags[NFQWIRE_FLAGS_BYTES];
+
+    /* A full buffer is not an error to us: the kernel fails open and counts it (user_dropped of the queue). */
+    setsockopt(s->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on);
+    setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+    /* GSO: take packets as they are, without splitting them and completing their checksums first. */
+    nfqwire_set_flags(flags, s->queue, NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO);
+    return send(s->fd, flags, sizeof flags, 0) < 0 ? -1 : 0;
+}
+
+static int prepare(struct nfqloop *l)
+{
+    uint64_t seed[2];
+    l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->room = l->settings.copy_bytes + MESSAGE_OVERHEAD_BYTES;
+    l->buffers = calloc(BATCH, l->room);
+    if (l->stop_fd < 0 || !l->buffers || getrandom(seed, sizeof seed, 0) != sizeof seed)
+        return -1;
+    l->sightings = sight_new(l->settings.sightings, seed);
+    l->links = links_open();
+    if (!l->sightings || !l->links)
+        return -1;
+    for (int i = 0; i < BATCH; i++) {
+        l->parts[i] = (struct iovec){.iov_base = l->buffers + i * l->room, .iov_len = l->room};
+        l->messages[i].msg_hdr.msg_iov = &l->parts[i];
+        l->messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    return prepare_socket(l);
+}
+
+struct nfqloop *nfqloop_open(const struct nfqloop_settings *settings)
+{
+    struct nfqloop *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    l->settings = *settings;
+    l->stop_fd = -1;
+    trap_config(settings->trap, &l->config);
+    if (prepare(l) < 0) {
+        int error = errno;
+        nfqloop_close(l);
+        errno = error;
+        return NULL;
+    }
+    return l;
+}
+
+void nfqloop_close(struct nfqloop *l)
+{
+    if (!l)
+        return;
+    links_close(l->links);
+    sight_free(l->sightings);
+    free(l->buffers);
+    if (l->stop_fd >= 0)
+        close(l->stop_fd);
+    free(l);
+}
+
+struct sightings *nfqloop_sightings(struct nfqloop *l) { return l->sightings; }
+
+bool nfqloop_event(struct nfqloop *l, struct nfqloop_event *out)
+{
+    uint64_t at = atomic_load_explicit(&l->events_out, memory_order_relaxed);
+    if (at == atomic_load_explicit(&l->events_in, memory_order_acquire))
+        return false;
+    *out = l->events[at % EVENTS];
+    atomic_store_explicit(&l->events_out, at + 1, memory_order_release);
+    return true;
+}
+
+/* Read while the loop counts: each number is whole (64-bit loads), together they may be a packet apart. */
+void nfqloop_counts(const struct nfqloop *l, struct nfqloop_counts *out)
+{
+    const uint64_t *from = (const uint64_t *)&l->counts;
+    uint64_t *to = (uint64_t *)out;
+    for (size_t i = 0; i < sizeof *out / sizeof *to; i++)
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    out->replies = links_counts(l->links)->sent;
+    out->replies_failed = links_counts(l->links)->failed;
+}
