@@ -131,6 +131,19 @@ def test_ready_means_that_all_run_and_said_so() -> None:
     assert not supervisor.is_ready, "a new process has to say so itself"
 
 
+def test_a_service_that_falls_silent_after_a_beat_is_killed_and_started_again() -> None:
+    supervisor = make("a")
+    assert supervisor.tick(1000.0) == [], "without a beat there is no watchdog"
+    supervisor.beat("a", 1000.0)
+    supervisor.beat("a", 1020.0)
+    assert supervisor.next_due() == 1020.0 + POLICY.watchdog_s
+    assert supervisor.tick(1049.9) == []
+    assert supervisor.tick(1050.0) == [Action(Verb.KILL, "a")]
+    [wait] = supervisor.exited("a", -9, 1050.1)
+    assert supervisor.tick(1050.1 + wait.after_s) == [Action(Verb.START, "a")]
+    assert supervisor.next_due() is None
+
+
 def test_nothing_is_due_while_all_run() -> None:
     assert make().next_due() is None
 

@@ -27,7 +27,8 @@ RUNNER = """
 import json, sys
 from spamcannibal.commands.up import Runner
 from spamcannibal.supervise import Policy
-sys.exit(Runner(json.loads(sys.argv[1]), Policy(0.05, 0.4, float(sys.argv[3])), sys.stderr, sys.argv[2]).run())
+policy = Policy(0.05, 0.4, float(sys.argv[3]), watchdog_s=1.0)
+sys.exit(Runner(json.loads(sys.argv[1]), policy, sys.stderr, sys.argv[2]).run())
 """
 
 # A service as ours are: says that it is ready, tells of SIGHUP, ends by SIGTERM.
@@ -185,6 +186,17 @@ def test_a_second_wish_to_stop_kills_at_once() -> None:
         it.process.send_signal(signal.SIGINT)
         assert it.end() == 0
         assert any("KILL service=one" in line for line in it.seen)
+
+
+def test_one_that_stops_to_beat_is_killed_and_started_again() -> None:
+    program = "import signal; from spamcannibal.service import notify; notify('WATCHDOG=1'); signal.pause()"
+    with up({"one": service(program), "two": service(SERVICE)}) as it:
+        it.line("KILL service=one")
+        it.line("RESTART service=one")
+        it.line("KILL service=one")
+        it.process.terminate()
+        it.end()
+        assert not any("KILL service=two" in line for line in it.seen)
 
 
 def test_a_program_that_is_not_there_is_tried_again() -> None:

@@ -1,7 +1,7 @@
 """Decide when a service is started, waited for and stopped: a supervisor's rules without processes, clock or signals.
 
-What happened goes in (`start`, `ready`, `exited`, `stop`, `tick`), what to do comes out as a list of `Action`s for the
-caller to carry out; times are seconds of any clock that never goes back. One service goes through these states:
+What happened goes in (`start`, `ready`, `beat`, `exited`, `stop`, `tick`), what to do comes out as a list of `Action`s
+for the caller to carry out; times are seconds of any clock that never goes back. One service goes through these states:
 
 | state    | means                       | leaves it when                                                          |
 |----------|-----------------------------|-------------------------------------------------------------------------|
@@ -15,7 +15,8 @@ A service that ends is started again after `initial_s`, doubled with every furth
 `max_s` begins with `initial_s` again. Exit 78 (wrong settings) of a service that was never ready stops everything, and
 the supervisor's own exit code is 78: strict at the start. Of one that was ready before, it means that somebody is
 editing the settings: it is tried again every `max_s`, and the others go on. Services stop one at a time, the last one
-started first.
+started first. A service that has sent a beat owes one every `watchdog_s`; one that falls silent is killed, and so
+started again: a tarpit that stands still holds mail up.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 from spamcannibal.errors import ConfigError
@@ -58,16 +60,17 @@ class Action(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Bounds of the back-off, and how long a service may take to stop before it is killed (all in seconds)."""
+    """Bounds of the back-off, how long a service may take to stop, and how long it may be silent (all in seconds)."""
 
     initial_s: float = 0.5
     max_s: float = 30.0
     grace_s: float = 10.0
+    watchdog_s: float = 30.0
 
 
 @dataclass(slots=True)
 class Service:
-    """What is known of one service; `due` is the time of the next start, or of the kill."""
+    """What is known of one service; `due` is the time of the next start or of the kill, infinity if there is none."""
 
     name: str
     state: State = State.IDLE
@@ -75,7 +78,7 @@ class Service:
     was_ready: bool = False
     ends: int = 0
     started: float = 0.0
-    due: float = 0.0
+    due: float = inf
 
 
 class Supervisor:
@@ -106,6 +109,12 @@ class Supervisor:
         service = self.services[name]
         service.is_ready = service.was_ready = True
 
+    def beat(self, name: str, now: float) -> None:
+        """Note that a service says it is alive."""
+        service = self.services[name]
+        if service.state is State.RUNNING:
+            service.due = now + self.policy.watchdog_s
+
     def exited(self, name: str, code: int, now: float) -> list[Action]:
         """Note that a service's process ended with `code` (negative: by that signal)."""
         service = self.services[name]
@@ -133,19 +142,21 @@ class Supervisor:
         return self._stop_next(now)
 
     def tick(self, now: float) -> list[Action]:
-        """Do what is due by now: starts after a back-off, kills after the grace."""
+        """Do what is due by now: starts after a back-off, kills after the grace or of those that fell silent."""
         actions = []
         for service in self.services.values():
             if service.state is State.WAITING and service.due <= now:
                 actions.append(self._start(service, now))
-            elif service.state is State.STOPPING and service.due <= now:
+            elif service.state in (State.RUNNING, State.STOPPING) and service.due <= now:
                 service.due = now + self.policy.grace_s
                 actions.append(Action(Verb.KILL, service.name))
         return actions
 
     def next_due(self) -> float | None:
         """Return when `tick` has something to do; None: never, unless something happens."""
-        return min((s.due for s in self.services.values() if s.state in (State.WAITING, State.STOPPING)), default=None)
+        alive = (State.RUNNING, State.WAITING, State.STOPPING)
+        first = min((s.due for s in self.services.values() if s.state in alive), default=inf)
+        return None if first == inf else first
 
     def _back_off(self, service: Service, now: float) -> float:
         if now - service.started >= self.policy.max_s:
@@ -156,7 +167,7 @@ class Supervisor:
         return wait_s
 
     def _start(self, service: Service, now: float) -> Action:
-        service.state, service.started = State.RUNNING, now
+        service.state, service.started, service.due = State.RUNNING, now, inf
         return Action(Verb.START, service.name)
 
     def _stop_next(self, now: float) -> list[Action]:

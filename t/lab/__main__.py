@@ -44,6 +44,8 @@ def main(stay: bool, guarded: int | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
     try:
         is_good = tell(console, stay)
     except KeyboardInterrupt:
@@ -65,7 +67,8 @@ def tell(console: Console, stay: bool) -> bool:
                 story.run()
             if not console.is_terminal:
                 console.print(board.table())
-            if failed_step(board):
+            if step := failed_step(board):
+                console.print(f"\n{step.title}: {step.why}", markup=False)
                 show_logs(console, made)
             console.print("All of it happened." if board.is_good else "NOT all of it happened.", style="bold")
             if stay:

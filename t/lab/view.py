@@ -23,6 +23,7 @@ class Step:
     state: str = ""
     began: float = 0.0
     took_s: float = 0.0
+    why: str = ""
     cells: dict[str, str | Callable[[], str]] = field(default_factory=dict)
 
     def text(self, family: str) -> str:
@@ -63,14 +64,15 @@ class Board:
         """Mark a step as going on."""
         step.state, step.began = "now", time.monotonic()
 
-    def end(self, step: Step, is_good: bool) -> None:
-        """Mark a step as done; in plain form this is where its line comes out."""
-        step.state, step.took_s = "ok" if is_good else "NO", time.monotonic() - step.began
+    def end(self, step: Step, why: str = "") -> None:
+        """Mark a step as done, or say why it was not; in plain form this is where its line comes out."""
+        step.state, step.why, step.took_s = "NO" if why else "ok", why, time.monotonic() - step.began
         for family in ("v4", "v6"):
             step.cells[family] = step.text(family)
         if self._live is None:
             both = step.text("v4") if step.text("v4") == step.text("v6") else "  ".join(map(step.text, ("v4", "v6")))
-            line = f"[{time.monotonic() - self.began:5.1f} s] {step.state}  {step.title}: {both}"
+            came = (why or both).splitlines()[0]
+            line = f"[{time.monotonic() - self.began:5.1f} s] {step.state}  {step.title}: {came}"
             self.console.print(line, markup=False, soft_wrap=True)
 
     def table(self) -> Table:

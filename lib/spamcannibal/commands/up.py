@@ -4,7 +4,8 @@ supervise.py holds the rules; here are the processes. Each service is `spamcanni
 session of its own so that Ctrl-C reaches only us and they stop in order. What a service prints comes out on our stderr
 with its name in front (a JSON line gets a "service" key instead). SIGHUP is passed on, SIGTERM and SIGINT stop all, a
 second one kills. Should we die without a word, the kernel sends each service SIGTERM (PR_SET_PDEATHSIG): no orphans.
-Services say that they are ready by sd_notify(3) to a socket of ours; when all have, we tell whoever supervises us.
+Services say that they are ready, and that they are alive, by sd_notify(3) to a socket of ours; when all are ready, we
+tell whoever supervises us.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ class Runner:
 
     def _start(self, name: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("WATCHDOG_", "LISTEN_"))}
+        environment["WATCHDOG_USEC"] = str(int(self.supervisor.policy.watchdog_s * 1e6))
         environment["NOTIFY_SOCKET"] = "@" + self._notices.getsockname()[1:].decode()
         try:
             process = subprocess.Popen(
@@ -165,10 +167,11 @@ class Runner:
     def _on_notice(self) -> None:
         data, ancillary, _, _ = self._notices.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
         senders = [_CREDENTIALS.unpack(body[: _CREDENTIALS.size])[0] for _, _, body in ancillary]
-        if b"READY=1" not in data.split(b"\n"):
-            return
-        for name, process in self.processes.items():
-            if process.pid in senders:
+        said = data.split(b"\n")
+        for name in [name for name, process in self.processes.items() if process.pid in senders]:
+            if b"WATCHDOG=1" in said:
+                self.supervisor.beat(name, time.monotonic())
+            if b"READY=1" in said:
                 self.supervisor.ready(name)
                 self.output.emit("READY", service=name)
         if self.supervisor.is_ready and not self._was_ready:
