@@ -2,6 +2,7 @@
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ contribs = st.builds(Contrib, codes, st.binary(min_size=4, max_size=4), u64, tex
 pieces = st.lists(st.builds(Piece, u64, texts, st.binary(max_size=200)), max_size=5)
 changes = st.builds(Change, u64, u64, st.sampled_from(Action), keys, codes, texts, texts, u64, flags, modes)
 tallies = st.builds(
-    Tally, u64, *(st.lists(st.integers(0, 2**32 - 1), min_size=n, max_size=n) for n in (33, 129))
+    Tally, u64, u64, u64, u64, *(st.lists(st.integers(0, 2**32 - 1), min_size=n, max_size=n) for n in (33, 129))
 )
 
 CODECS = {
@@ -77,18 +78,17 @@ def test_a_record_of_another_version_says_so():
 
 
 @given(listing=listings)
-def test_the_state_slice_of_a_listing_is_its_table_value(listing):
-    start, length = record.STATE_SLICE
-    raw = record.pack_listing(listing)[start : start + length]
+def test_the_state_of_a_listing_is_its_table_value(listing):
     value = record.table_value(listing.code, listing.mode, listing.flags)
-    assert int.from_bytes(raw, "big") == value != 0
+    assert record.listing_state(record.pack_listing(listing)) == value != 0
     assert record.split_table_value(value) == (listing.code, listing.mode, listing.flags)
 
 
-@given(listing=listings)
-def test_the_contact_slice_of_a_listing_is_its_last_contact(listing):
-    start, length = record.CONTACT_SLICE
-    assert int.from_bytes(record.pack_listing(listing)[start : start + length], "big") == listing.contact_ms
+@given(listing=listings, contact_ms=u64)
+def test_a_contact_only_moves_the_time_of_last_contact_and_only_forward(listing, contact_ms):
+    data = record.pack_listing(listing)
+    want = msgspec.structs.replace(listing, contact_ms=max(listing.contact_ms, contact_ms))
+    assert record.unpack_listing(record.with_contact(data, contact_ms)) == want
 
 
 def test_table_value_has_the_documented_bits():

@@ -10,7 +10,8 @@ with u8 and u32.
     evidence   Evidence   version u8 · pieces u16 · pieces x (time_ms u64 · source str16 · body bytes32), oldest first
     journal    Change     version u8 · action u8 · state u32 · time_ms u64 · expiry_ms u64 · key bytes8 · source str16
                           · text str16
-    meta       Tally      version u8 · last seq u64 · 33 x u32 (IPv4 listings by prefix length) · 129 x u32 (IPv6)
+    meta       Tally      version u8 · last seq u64 · records in archive, blcontrib, evidence, each u64
+                          · 33 x u32 (IPv4 listings by prefix length) · 129 x u32 (IPv6)
     history    Removed    version u8 · contrib bytes32 · evidence bytes32 (empty: there was none)
 
 `state` is word for word what the C tables hold, so that a table is filled without decoding more than four bytes:
@@ -43,15 +44,14 @@ _CONTACT = struct.Struct(">BIQQ")
 _CONTRIB = struct.Struct(">B4s4sQ")
 _PIECES = struct.Struct(">BH")
 _CHANGE = struct.Struct(">BBIQQ")
-_TALLY = struct.Struct(">BQ162I")
+_TALLY = struct.Struct(">B4Q162I")
 _REMOVED = struct.Struct(">B")
 _U8, _U16, _U32, _U64 = (struct.Struct(f) for f in (">B", ">H", ">I", ">Q"))
 
 T = TypeVar("T")
 
-# Partial reads and writes of a Listing (offset, length): the state word alone, the time of the last contact alone.
-STATE_SLICE = (1, 4)
-CONTACT_SLICE = (13, 8)
+_STATE = struct.Struct(">xI")
+_CONTACT_AT = 13
 
 
 class Action(IntEnum):
@@ -119,15 +119,18 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """The counters that move with the journal: last sequence number, listings by family and prefix length."""
+    """The counters, exact because each transaction keeps them: last sequence number, records by store and kind."""
 
     seq: int
+    archive: int
+    blcontrib: int
+    evidence: int
     v4: list[int]
     v6: list[int]
 
     @classmethod
     def empty(cls) -> "Tally":
-        return cls(0, [0] * 33, [0] * 129)
+        return cls(0, 0, 0, 0, [0] * 33, [0] * 129)
 
     def count(self, key: bytes, step: int) -> None:
         """Add step to the count of listings as long as key."""
@@ -158,6 +161,18 @@ def pack_listing(listing: Listing) -> bytes:
 
 def unpack_listing(data: bytes) -> Listing:
     return _checked("tarpit", data, _unpack_listing)
+
+
+def listing_state(data: bytes) -> int:
+    """Give the state word of a tarpit value and nothing else: what fills the tables a million times."""
+    return int(_STATE.unpack_from(data)[0])
+
+
+def with_contact(data: bytes, contact_ms: int) -> bytes:
+    """Give a tarpit value with a newer time of last contact; the same object if it is not newer."""
+    if contact_ms <= _U64.unpack_from(data, _CONTACT_AT)[0]:
+        return data
+    return data[:_CONTACT_AT] + _U64.pack(contact_ms) + data[_CONTACT_AT + 8 :]
 
 
 def pack_contact(contact: Contact) -> bytes:
@@ -210,7 +225,8 @@ def unpack_change(seq: int, data: bytes) -> Change:
 
 
 def pack_tally(tally: Tally) -> bytes:
-    return _TALLY.pack(VERSION, tally.seq, *tally.v4, *tally.v6)
+    numbers = (tally.seq, tally.archive, tally.blcontrib, tally.evidence)
+    return _TALLY.pack(VERSION, *numbers, *tally.v4, *tally.v6)
 
 
 def unpack_tally(data: bytes) -> Tally:
@@ -281,8 +297,8 @@ def _unpack_change(seq: int, data: bytes) -> Change:
 
 
 def _unpack_tally(data: bytes) -> Tally:
-    _, seq, *counts = _TALLY.unpack(data)
-    return Tally(seq, counts[:33], counts[33:])
+    _, seq, archive, blcontrib, evidence, *counts = _TALLY.unpack(data)
+    return Tally(seq, archive, blcontrib, evidence, counts[:33], counts[33:])
 
 
 def _unpack_removed(data: bytes) -> tuple[Contrib | None, list[Piece]]:

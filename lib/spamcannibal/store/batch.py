@@ -1,0 +1,197 @@
+"""One writing transaction: listings, removals and amendments with everything that belongs to them.
+
+A Batch lives inside one Env.run. It keeps the tally in memory and hands out sequence numbers; `finish` writes the
+tally back. Since only one writer is inside at a time, numbers are gapless and in commit order, and what an aborted
+transaction numbered is numbered again.
+
+    list     tarpit · evidence or blcontrib · expiry · journal · history;  the address leaves archive
+    amend    tarpit · expiry · journal · history
+    unlist   tarpit, evidence, blcontrib and expiry go · journal · history keeps what went, for undo
+
+What was proven here (evidence) stands above what another list told us (blcontrib): hearsay does not change a proven
+listing, proof turns hearsay into a proven listing. Hearsay never carries the code 127.0.0.2.
+"""
+
+import msgspec
+
+from spamcannibal import record
+from spamcannibal.record import Action, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.store.contacts import read_tally, write_tally
+from spamcannibal.store.env import Env, Txn
+
+
+class Hearsay(msgspec.Struct, frozen=True):
+    """Who told us: the zone of the other list, and what it answered."""
+
+    zone: str
+    remote_code: bytes
+
+
+class NewListing(msgspec.Struct, frozen=True):
+    """What to list and why. With `contrib` it is hearsay; otherwise proven, by `evidence` or else by `text`."""
+
+    key: bytes
+    code: bytes = record.PROVEN_CODE
+    text: str = ""
+    source: str = ""
+    mode: Mode = Mode.DEFAULT
+    expiry_ms: int = 0
+    evidence: bytes | None = None
+    contrib: Hearsay | None = None
+    flags: int = 0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much evidence is kept for one key: bytes of a piece, newest pieces."""
+
+    evidence_bytes: int = 10_000
+    evidence_pieces: int = 16
+
+
+class Batch:
+    """The state of one transaction."""
+
+    def __init__(self, env: Env, txn: Txn, now_ms: int, limits: Limits) -> None:
+        self._env = env
+        self._dbs = env.db
+        self._txn = txn
+        self._now_ms = now_ms
+        self._limits = limits
+        self.tally = read_tally(env, txn)
+
+    def finish(self) -> None:
+        write_tally(self._env, self._txn, self.tally)
+
+    def list(self, item: NewListing) -> int:
+        """List or amend; give the journal record's number, or the one that already says so."""
+        raw = self._dbs("tarpit").get(item.key, txn=self._txn)
+        if item.contrib is not None and raw is not None and self._dbs("evidence").exists(item.key, txn=self._txn):
+            return record.unpack_listing(raw).seq
+        code = self._justify(item)
+        if raw is None:
+            return self._insert(item, code)
+        wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
+        return self._change(item.key, record.unpack_listing(raw), wanted, item.source)
+
+    def amend(self, key: bytes, changes: "Amendment", source: str) -> int:
+        """Change what is not None in changes; give the number, 0 if the key is not listed."""
+        raw = self._dbs("tarpit").get(key, txn=self._txn)
+        if raw is None:
+            return 0
+        old = record.unpack_listing(raw)
+        given = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
+        return self._change(key, old, msgspec.structs.replace(self._wanted(old), **given), source)
+
+    def unlist(self, key: bytes, source: str, reason: str) -> int:
+        """Remove a listing with its evidence; give the number, 0 if the key is not listed."""
+        tarpit = self._dbs("tarpit")
+        raw = tarpit.get(key, txn=self._txn)
+        if raw is None:
+            return 0
+        old = record.unpack_listing(raw)
+        tarpit.delete(key, self._txn)
+        self.tally.count(key, -1)
+        if old.expiry_ms:
+            self._dbs("expiry").delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+        contrib, evidence = (self._take(name, key) for name in ("blcontrib", "evidence"))
+        self.tally.blcontrib -= contrib is not None
+        self.tally.evidence -= evidence is not None
+        ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
+        return self._journal(Action.UNLIST, key, ended, source, record.pack_removed(contrib, evidence))
+
+    def _insert(self, item: NewListing, code: bytes) -> int:
+        contact_ms = self._forget_contact(item.key)
+        wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
+        seq = self._journal(Action.LIST, item.key, wanted, item.source)
+        self._put(item.key, wanted, seq, self._now_ms, contact_ms)
+        self.tally.count(item.key, 1)
+        return seq
+
+    def _change(self, key: bytes, old: Listing, wanted: "Wanted", source: str) -> int:
+        if wanted == self._wanted(old):
+            return old.seq
+        seq = self._journal(Action.AMEND, key, wanted, source)
+        if old.expiry_ms and old.expiry_ms != wanted.expiry_ms:
+            self._dbs("expiry").delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+        self._put(key, wanted, seq, old.listed_ms, old.contact_ms)
+        return seq
+
+    def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
+        listing = Listing(wanted.code, wanted.mode, wanted.flags, listed_ms, contact_ms, wanted.expiry_ms, seq)
+        self._dbs("tarpit").put(key, record.pack_listing(listing), self._txn)
+        if wanted.expiry_ms:
+            self._dbs("expiry").put(record.pack_seq(wanted.expiry_ms) + key, b"", self._txn)
+
+    def _wanted(self, listing: Listing) -> "Wanted":
+        """Give what a listing says now; its text stands in the journal."""
+        raw = self._dbs("journal").get(record.pack_seq(listing.seq), txn=self._txn)
+        text = record.unpack_change(listing.seq, raw).text if raw else ""
+        return Wanted(listing.code, listing.mode, listing.flags, listing.expiry_ms, text)
+
+    def _journal(self, action: Action, key: bytes, wanted: "Wanted", source: str, removed: bytes = b"") -> int:
+        self.tally.seq += 1
+        seq = self.tally.seq
+        said = (wanted.code, wanted.text, source, wanted.expiry_ms, wanted.flags, wanted.mode)
+        change = Change(seq, self._now_ms, action, key, *said)
+        packed = record.pack_seq(seq)
+        self._dbs("journal").put(packed, record.pack_change(change), self._txn)
+        self._dbs("history").put(bytes((len(key),)) + key + packed, removed, self._txn)
+        return seq
+
+    def _justify(self, item: NewListing) -> bytes:
+        """Write why, as hearsay or as evidence; give the answer code."""
+        if item.contrib is not None:
+            code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
+            contrib = Contrib(code, item.contrib.remote_code, item.expiry_ms, item.contrib.zone, item.text)
+            self.tally.blcontrib += not self._dbs("blcontrib").exists(item.key, txn=self._txn)
+            self._dbs("blcontrib").put(item.key, record.pack_contrib(contrib), self._txn)
+            return code
+        self.tally.blcontrib -= self._take("blcontrib", item.key) is not None
+        body = item.text.encode("utf-8", "replace") if item.evidence is None else item.evidence
+        self.add_evidence(item.key, Piece(self._now_ms, item.source, body[: self._limits.evidence_bytes]))
+        return item.code
+
+    def add_evidence(self, key: bytes, piece: Piece) -> None:
+        """Append a piece, dropping the oldest past the limit; what the newest piece says already is not said again."""
+        store = self._dbs("evidence")
+        raw = store.get(key, txn=self._txn)
+        pieces = record.unpack_evidence(raw) if raw is not None else []
+        if pieces and (pieces[-1].source, pieces[-1].body) == (piece.source, piece.body):
+            return
+        self.tally.evidence += raw is None
+        store.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self._txn)
+
+    def _forget_contact(self, key: bytes) -> int:
+        """Take a host out of archive; give when it last knocked, 0 if it did not."""
+        raw = self._take("archive", key)
+        if raw is None:
+            return 0
+        self.tally.archive -= 1
+        return record.unpack_contact(raw).last_ms
+
+    def _take(self, name: str, key: bytes) -> bytes | None:
+        store = self._dbs(name)
+        raw: bytes | None = store.get(key, txn=self._txn)
+        if raw is not None:
+            store.delete(key, self._txn)
+        return raw
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a listing says, as far as a change of it is worth a journal record."""
+
+    code: bytes
+    mode: Mode
+    flags: int
+    expiry_ms: int
+    text: str
+
+
+class Amendment(msgspec.Struct, frozen=True):
+    """What to change of a listing; None leaves as it is."""
+
+    code: bytes | None = None
+    mode: Mode | None = None
+    flags: int | None = None
+    expiry_ms: int | None = None
+    text: str | None = None

@@ -1,0 +1,106 @@
+"""Contacts: who knocked, how often and when, written in bulk once a second. No journal, no fsync.
+
+A sighting is (addr, count, first_ms, last_ms). Of a listed address the most specific listing gets a newer time of last
+contact; anybody else gets an archive record, or an addition to it. What the table said when the packet came may be old
+by the time it is written, so the stores decide: an address that was listed meanwhile is not archived, one that was
+unlisted meanwhile is.
+
+At most 1,000 records a transaction, in key order (pages are then touched one after another). A crash of the machine may
+lose the last second's; the death of processes loses nothing that was committed.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from spamcannibal import record
+from spamcannibal.addr import make_key, mask
+from spamcannibal.record import Tally
+from spamcannibal.store.env import Env, Txn
+
+Sighting = tuple[bytes, int, int, int]
+
+TALLY_KEY = b"tally"
+WRITES_LIMIT = 1000
+
+
+def read_tally(env: Env, txn: Txn = None) -> Tally:
+    """Read the tally; inside run or read."""
+    raw = env.db("meta").get(TALLY_KEY, txn=txn)
+    return record.unpack_tally(raw) if raw else Tally.empty()
+
+
+def write_tally(env: Env, txn: Txn, counters: Tally) -> None:
+    env.db("meta").put(TALLY_KEY, record.pack_tally(counters), txn)
+
+
+def match(tarpit: Any, counters: Tally, addr: bytes, txn: Txn = None) -> tuple[bytes, bytes] | None:
+    """Find the most specific listing over addr: its key and value. One look-up for each prefix length in use."""
+    raw = tarpit.get(addr, txn=txn)
+    if raw is not None:
+        return addr, raw
+    for plen in prefix_lengths(counters, len(addr)):
+        key = make_key(mask(addr, plen), plen)
+        raw = tarpit.get(key, txn=txn)
+        if raw is not None:
+            return key, raw
+    return None
+
+
+def prefix_lengths(counters: Tally, size: int) -> list[int]:
+    """Give the lengths of listed networks of a family (address size 4 or 16), longest first."""
+    per_length = counters.v4 if size == 4 else counters.v6
+    return [plen for plen in range(len(per_length) - 2, -1, -1) if per_length[plen]]
+
+
+def note(env: Env, listed: Sequence[Sighting], unlisted: Sequence[Sighting]) -> None:
+    """Write sightings. Both kinds are looked up alike, since what the caller knew may be old."""
+    sightings = sorted((*listed, *unlisted))
+    for start in range(0, len(sightings), WRITES_LIMIT):
+        env.run(partial(_note, env, sightings[start : start + WRITES_LIMIT]), durable=False)
+
+
+def forget(env: Env, addrs: Sequence[bytes]) -> int:
+    """Take addresses out of archive; give how many were there."""
+    ordered = sorted(addrs)
+    starts = range(0, len(ordered), WRITES_LIMIT)
+    return sum(env.run(partial(_forget, env, ordered[at : at + WRITES_LIMIT]), durable=False) for at in starts)
+
+
+def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
+    tarpit, archive, counters = env.db("tarpit"), env.db("archive"), read_tally(env, txn)
+    nets = {size: bool(prefix_lengths(counters, size)) for size in (4, 16)}
+    merge, find, read, write = record.merge_contact, tarpit.get, archive.get, archive.put
+    added = 0
+    for addr, count, first_ms, last_ms in sightings:
+        raw = find(addr, txn=txn)
+        if raw is not None or nets[len(addr)]:
+            found = (addr, raw) if raw is not None else match(tarpit, counters, addr, txn)
+            if found is not None:
+                _touch(tarpit, txn, found, last_ms)
+                continue
+        had = read(addr, txn=txn)
+        added += had is None
+        write(addr, merge(had, count, first_ms, last_ms), txn)
+    if added:
+        counters.archive += added
+        write_tally(env, txn, counters)
+
+
+def _touch(tarpit: Any, txn: Txn, found: tuple[bytes, bytes], last_ms: int) -> None:
+    key, raw = found
+    touched = record.with_contact(raw, last_ms)
+    if touched is not raw:
+        tarpit.put(key, touched, txn)
+
+
+def _forget(env: Env, addrs: Sequence[bytes], txn: Txn) -> int:
+    archive = env.db("archive")
+    there = [addr for addr in addrs if archive.exists(addr, txn=txn)]
+    for addr in there:
+        archive.delete(addr, txn)
+    if there:
+        counters = read_tally(env, txn)
+        counters.archive -= len(there)
+        write_tally(env, txn, counters)
+    return len(there)
