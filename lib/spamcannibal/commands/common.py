@@ -96,8 +96,8 @@ def name_addresses(names: Sequence[str]) -> Iterator[bytes]:
     for name in names:
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise Unavailable(f"guard.own_names: can't find the addresses of {name}: {error.strerror}") from None
+        except (OSError, UnicodeError) as error:
+            raise Unavailable(f"guard.own_names: can't find the addresses of {name}: {error}") from None
         for *_, address in found:
             yield parse_addr(str(address[0]).partition("%")[0])
 

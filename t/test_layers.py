@@ -1,0 +1,265 @@
+"""The house rules of imports, read from the sources: layers point down, pure modules do no I/O, libraries stay put.
+
+| layer | modules |
+|---|---|
+| 0 ground | addresses, errors, records, settings, events: GROUND |
+| 1 pure | every module that no other row names, and the C core |
+| 2 store | store/, and what the host gives to daemons: HOST |
+| 3 shells | SHELLS: the modules of a slice that do its I/O |
+| 4 commands | commands/ and __main__ |
+
+A new module of a slice counts as pure until it is named in SHELLS; a name there that no longer exists fails too.
+"""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIB = ROOT / "lib"
+CORE = LIB / "spamcannibal" / "core"
+
+GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record"}
+HOST = {"service"}
+SHELLS = {
+    "dnsbl.server",
+    "dnsbl.sockets",
+    "dnsbl.tcp",
+    "dnsbl.texts",
+    "tarpit.chores",
+    "tarpit.clerk",
+    "tarpit.daemon",
+    "tarpit.firewall",
+    "tarpit.keep",
+}
+
+# Slices stand alone; whoever needs another's module says here which, and never its shell.
+CROSS_SLICE: set[tuple[str, str]] = set()
+SLICES = {"tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
+
+IMPURE = {
+    "asyncio", "concurrent", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib", "queue",
+    "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile",
+    "threading", "time", "urllib",
+}  # fmt: skip
+# Pure but for this one thing, and why.
+EXCEPTIONS = {
+    "config": {"pathlib"},  # settings are read from files
+    "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
+    "dnsbl.listings": {"threading"},  # one lock between the follower that writes and the readers
+}
+# Settings reach pure modules as values; only what is about settings itself may name their types.
+KNOWS_SETTINGS = {"tarpit.notes"}
+
+# Outside library -> where it may stand, as module prefixes.
+OUTSIDE = {
+    "berkeleydb": ("store.",),
+    "cachetools": ("dnsbl.", "remote.", "gather.", "web."),
+    "click": ("commands.",),
+    "dnslib": ("dnsbl.", "remote.query"),
+    "gnupg": ("robot.pgp",),
+    "msgspec": ("config", "decode", "record", "store.", "commands.", "tarpit.notes"),
+    "netfilterqueue": ("tarpit.daemon",),
+    "rich": ("commands.",),
+    "scapy": ("tarpit.replay",),
+}
+# Licences that GPL-2.0-only, scapy's, can't share a process with.
+FOREIGN = ("aiosmtpd", "prometheus_client", "requests", "aiohttp", "cryptography")
+FREESTANDING = {"packet.c", "packet.h", "tarpit.c", "tarpit.h", "siphash.h"}
+
+
+def module_name(path):
+    """The dotted name below spamcannibal: "" for the package, "store" for a package's own module."""
+    parts = path.relative_to(LIB / "spamcannibal").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for path in sorted((LIB / "spamcannibal").rglob("*.py"))}
+MODULES = sorted(SOURCES)
+
+
+def imports(module, running=False):
+    """Every module that a source imports, at any depth of its code: absolute dotted names.
+
+    With `running`, without what stands under `if TYPE_CHECKING`, which never runs.
+    """
+    tree = ast.parse(SOURCES[module].read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if running and id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def own_imports(module, running=False):
+    """The modules of ours that a source imports; `_core` is the C extension."""
+    names = {name.removeprefix("spamcannibal").lstrip(".") for name in imports(module, running) if is_ours(name)}
+    return {name for name in names if name in SOURCES or name == "_core"}
+
+
+def is_ours(name):
+    return name == "spamcannibal" or name.startswith("spamcannibal.")
+
+
+def outside_imports(module):
+    return {name.partition(".")[0] for name in imports(module) if not is_ours(name)}
+
+
+def layer(module):
+    top = module.partition(".")[0]
+    if top in ("commands", "__main__"):
+        return 4
+    if module in SHELLS:
+        return 3
+    if top == "store" or module in HOST:
+        return 2
+    return 0 if module in GROUND else 1
+
+
+def is_pure(module):
+    return layer(module) < 2
+
+
+def slice_of(module):
+    top = module.partition(".")[0]
+    return top if top in SLICES else None
+
+
+def reached(start):
+    """Every module of ours that a process which imports `start` may load, lazily imported ones included."""
+    seen, todo = set(), [start]
+    while todo:
+        module = todo.pop()
+        if module in seen or module not in SOURCES:
+            continue
+        seen.add(module)
+        todo += own_imports(module, running=True)
+    return seen
+
+
+def test_the_tables_name_only_modules_that_exist():
+    named = GROUND | HOST | SHELLS | set(EXCEPTIONS) | KNOWS_SETTINGS | {end for edge in CROSS_SLICE for end in edge}
+    assert named - set(MODULES) == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    for other in own_imports(module):
+        # The package's __init__ holds the version and nothing else; the commands' holds the table of commands.
+        assert layer(other) <= layer(module), f"{module} imports {other}, which lies above it"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if slice_of(name)])
+def test_a_slice_imports_another_one_only_by_an_edge_named_here(module):
+    for other in own_imports(module):
+        if slice_of(other) not in (None, slice_of(module)):
+            assert (module, other) in CROSS_SLICE
+            assert other not in SHELLS
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if is_pure(name)])
+def test_a_pure_module_does_no_io(module):
+    assert outside_imports(module) & IMPURE <= EXCEPTIONS.get(module, set())
+    if layer(module) == 1:
+        assert own_imports(module) & {"config", "events"} <= ({"config"} if module in KNOWS_SETTINGS else set())
+
+
+@pytest.mark.parametrize("module", [name for name in EXCEPTIONS if name in SOURCES])
+def test_no_exception_outlives_its_use(module):
+    assert EXCEPTIONS[module] <= outside_imports(module)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_outside_library_stands_where_it_may(module):
+    for library in outside_imports(module) - sys.stdlib_module_names:
+        assert library in OUTSIDE, f"{module} imports {library}, which has no place yet"
+        assert f"{module}.".startswith(OUTSIDE[library]), f"{module} imports {library}"
+
+
+def includes(path):
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text("utf-8"), re.MULTILINE)
+
+
+C_FILES = sorted([*CORE.glob("*.c"), *CORE.glob("*.h")])
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda path: path.name)
+def test_python_h_stays_in_the_binding(path):
+    if path.name != "module.c" and not path.name.startswith("py_"):
+        assert not [name for name in includes(path) if name == "Python.h" or name.startswith("py_")]
+
+
+@pytest.mark.parametrize("name", sorted(FREESTANDING))
+def test_a_freestanding_file_needs_no_library(name):
+    allowed = {"stdint.h", "stddef.h", "stdbool.h", *FREESTANDING}
+    assert set(includes(CORE / name)) <= allowed
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer(name) == 4])
+def test_no_process_of_ours_mixes_scapy_with_foreign_licences(module):
+    libraries = set().union(*map(outside_imports, reached(module)))
+    assert "scapy" not in libraries or not libraries & set(FOREIGN)
+
+
+def test_no_test_process_mixes_scapy_with_foreign_licences():
+    users = {"scapy": set(), "foreign": set()}
+    for path in sorted(Path(__file__).parent.rglob("test_*.py")):
+        names = re.findall(r"^\s*(?:import|from)\s+(\w+)", path.read_text("utf-8"), re.MULTILINE)
+        users["scapy"] |= {path.name} if "scapy" in names else set()
+        users["foreign"] |= {path.name} if set(names) & set(FOREIGN) else set()
+    assert not users["scapy"] or not users["foreign"]
+
+
+def loaded_by(code):
+    """The top-level modules that a fresh interpreter has loaded after the code."""
+    probe = f"{code}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(LIB)}
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.skipif("tarpit.daemon" not in SOURCES, reason="there is no tarpit daemon")
+def test_the_packet_process_loads_no_scapy_and_no_web():
+    loaded = loaded_by("import spamcannibal.commands.tarpit, spamcannibal.tarpit.daemon")
+    assert not loaded & {"scapy", "dnslib", "flask", "rich", *FOREIGN}
+
+
+def test_help_loads_neither_settings_nor_libraries_beside_click():
+    loaded = loaded_by(
+        "import spamcannibal.commands.main as m\n"
+        "try: m.cli(['--help'], prog_name='spamcannibal')\n"
+        "except SystemExit: print()"
+    )
+    assert not loaded & {"msgspec", "rich", "tomllib", "berkeleydb", "netfilterqueue", "dnslib", "scapy", "socket"}
+
+
+@pytest.mark.parametrize("module", ["", *(name for name in MODULES if "scapy" in outside_imports(name))])
+def test_a_process_with_scapy_loads_no_apache_or_lgpl3_library(module):
+    pytest.importorskip("scapy", reason="scapy is not installed")
+    owners = importlib.metadata.packages_distributions()
+    code = f"import scapy.all, spamcannibal.{module}" if module else "import scapy.all"
+    for name in loaded_by(code):
+        for owner in owners.get(name, ()):
+            about = importlib.metadata.metadata(owner)
+            licences = " ".join([about.get("License-Expression", ""), *(about.get_all("Classifier") or ())])
+            # A choice of licences leaves one that fits.
+            if not re.search(r"\bOR\b|BSD|MIT", licences):
+                assert not re.search(r"Apache|LGPL.?(v|-)?3|Lesser.*v3", licences), owner
