@@ -43,7 +43,7 @@ class Template(NamedTuple):
     has_serial: bool = False
 
     def fill(self, zone_at: int, owner_at: int | None = None) -> bytes:
-        """Return the bytes for a reply with the zone's name at `zone_at`, the owner's at `owner_at` if it is another."""
+        """Return the bytes for a reply with the zone's name at `zone_at`; at `owner_at` stands any other owner."""
         data = bytearray(self.data)
         for at in self.pointers:
             _POINTER.pack_into(data, at, 0xC000 | zone_at)
