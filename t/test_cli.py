@@ -7,14 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from spamcannibal import __version__
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.commands import COMMANDS, common, main
-from spamcannibal.config import Settings
+from spamcannibal.config import Settings, StoreSettings
 from spamcannibal.errors import ConfigError, NeverListed, StoreError, Unavailable
+from spamcannibal.store.batch import NewListing
 
 LIB = Path(__file__).parent.parent / "lib"
 
@@ -178,6 +180,20 @@ def test_the_guard_is_read_when_a_writer_asks(tmp_path):
     for text in ("10.1.2.3", "127.0.0.1", "127.9.9.9"):
         with pytest.raises(NeverListed):
             guard.check(parse_addr(text))
+
+
+def test_the_opened_store_is_guarded_by_the_never_list(tmp_path):
+    (tmp_path / "db").mkdir()
+    settings = settings_with(tmp_path, "@private\n")
+    settings = msgspec.structs.replace(settings, store=StoreSettings(path=str(tmp_path / "db"), cache_bytes=1 << 20))
+    store = common.open_store(settings)
+    try:
+        allowed, forbidden = (NewListing(parse_key(text), source="test") for text in ("1.2.3.4", "10.0.0.0/7"))
+        assert store.list([allowed], 1.0) == [1]
+        with pytest.raises(NeverListed):
+            store.list([forbidden], 1.0)
+    finally:
+        store.close()
 
 
 def test_nothing_is_listed_without_a_never_list(tmp_path):

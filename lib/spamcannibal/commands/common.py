@@ -59,11 +59,13 @@ class LazyGuard:
 def open_store(settings: Settings, readonly: bool = False) -> "Store":
     """Return the store of the settings, guarded by their never-list."""
     # Imported here, since --help of a command needs no database library.
+    from spamcannibal.store.batch import Limits
     from spamcannibal.store.env import Env
     from spamcannibal.store.stores import Store
 
-    env = Env(settings.store.path, readonly=readonly, cache_bytes=settings.store.cache_bytes)
-    return Store(env, LazyGuard(settings))
+    store = settings.store
+    env = Env(store.path, readonly=readonly, cache_bytes=store.cache_bytes)
+    return Store(env, LazyGuard(settings), Limits(store.evidence_limit_bytes, store.evidence_pieces))
 
 
 def read_never_list(settings: Settings) -> NeverList:
