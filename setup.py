@@ -47,7 +47,8 @@ setup(
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},
     scripts=sorted(glob("bin/db*") + glob("bin/dnsbls") + glob("cron/sc_*")),
     data_files=[
-        ("share/spamcannibal/conf", sorted(f for f in glob("conf/*") if not f.endswith("/systemd"))),
+        ("share/spamcannibal/conf", sorted(f for f in glob("conf/*") if not f.endswith(("/systemd", "/firewall")))),
+        ("share/spamcannibal/conf/firewall", sorted(glob("conf/firewall/*"))),
         ("share/spamcannibal/conf/systemd", sorted(glob("conf/systemd/*"))),
         ("share/spamcannibal/cgi-bin", sorted(glob("cgi-bin/*"))),
     ],

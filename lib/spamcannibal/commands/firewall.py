@@ -1,6 +1,5 @@
 """`spamcannibal firewall`: show, apply or remove the rules that queue packets to the tarpit."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -11,12 +10,6 @@ from spamcannibal.tarpit.firewall import apply, choose, families, plan, present,
 from spamcannibal.tarpit.rules import Plan
 
 COLUMNS = ("backend", "family", "table", "chain", "rule", "packets", "bytes")
-
-FORMS: Mapping[str, Any] = {
-    "iptables": lambda wanted: rules.iptables_apply(wanted, 4),
-    "ip6tables": lambda wanted: rules.iptables_apply(wanted, 6),
-    "nft": rules.nft_apply,
-}
 
 
 @click.group()
@@ -29,7 +22,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--form", type=click.Choice(list(FORMS)), help="Print the rules of the settings for restore tools.")
+@click.option("--form", type=click.Choice(list(rules.FORMS)), help="Print the rules of the settings for restore tools.")
 @json_option
 @click.pass_context
 def show(ctx: click.Context, form: str | None, as_json: bool) -> None:
@@ -50,7 +43,7 @@ def show(ctx: click.Context, form: str | None, as_json: bool) -> None:
     elif as_json:
         emit(_rows(wanted, form), COLUMNS, as_json)
     else:
-        click.echo(FORMS[form](wanted), nl=False)
+        click.echo(rules.snippet(form, wanted), nl=False)
 
 
 @command.command(name="apply")
@@ -103,6 +96,6 @@ def remove_rules(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 
 
 def _rows(wanted: Plan, form: str) -> list[dict[str, Any]]:
-    text = FORMS[form](wanted)
+    text = rules.snippet(form, wanted)
     found = rules.nft_rules(text) if form == "nft" else rules.iptables_rules(text, 6 if form == "ip6tables" else 4)
     return [{"backend": form, **rule.row()} for rule in found]

@@ -63,7 +63,7 @@ def choose(wanted: Plan, backend: str = "auto") -> str:
         try:
             _probe(name, wanted)
         except Unsupported as error:
-            reasons.append(f"{name}: {error}")
+            reasons.append(str(error))
         else:
             return name
     raise Unsupported(f"this host can't queue packets: {'; '.join(reasons)}; {CURE}")
@@ -240,10 +240,10 @@ def _checked(argv: Sequence[str], text: str = "") -> str:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the line of a failed tool's output that says what is wrong."""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Try `", "Error occurred at", "#"))]
-    return (telling or lines or [f"exit code {done.returncode}"])[0]
+    """Return what of a failed tool's output says what is wrong: the message, and nft's next line, the statement."""
+    lines = [re.sub(r"^/dev/stdin:[\d:-]+ ", "", line.strip()) for line in done.stderr.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Try `", "Error occurred at", "#"))]
+    return ": ".join(telling[:2]) or f"exit code {done.returncode}"
 
 
 def _need_net_admin() -> None:

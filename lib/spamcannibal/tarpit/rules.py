@@ -32,7 +32,7 @@ iptables-extensions(8) and nft(8); hook priorities from linux/netfilter_ipv4.h.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -170,6 +170,20 @@ def nft_rules(listed: str) -> Iterator[Rule]:
             yield Rule("inet", NFT_TABLE, chain, rule, packets, size)
 
 
+def snippet(form: str, plan: Plan) -> str:
+    """Return the rules in one of FORMS as a file that says how it is loaded."""
+    how, text = FORMS[form]
+    return f"# SpamCannibal: what `spamcannibal firewall show --form {form}` prints.\n# {how}\n{text(plan)}"
+
+
+_ONCE = "Load it once only, `spamcannibal firewall apply` as often as you like:"
+FORMS: dict[str, tuple[str, Callable[[Plan], str]]] = {
+    "iptables": (f"{_ONCE}\n#   iptables-restore --noflush FILE", lambda plan: iptables_apply(plan, 4)),
+    "ip6tables": (f"{_ONCE}\n#   ip6tables-restore --noflush FILE", lambda plan: iptables_apply(plan, 6)),
+    "nft": ("Load it by:\n#   nft -f FILE", nft_apply),
+}
+
+
 def _iptables_tables(plan: Plan, family: Family) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield (table, rules of the own chain, jumps to it)."""
     inputs = [f"-i {name} " for name in plan.interfaces] or [""]
@@ -229,7 +243,8 @@ def _restore_table(table: str, lines: Iterable[str]) -> str:
 
 
 def _is_jump(rule: str) -> bool:
-    return re.search(rf"(^| )-[jg] {CHAIN}( |$)", rule) is not None
+    # A jump to a chain takes no options, so it ends the line; elsewhere it is an operator's comment.
+    return re.search(rf"(^| )-[jg] {CHAIN}$", rule) is not None
 
 
 def _unhook(old: Iterable[Rule], table: str) -> list[str]:
