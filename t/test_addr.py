@@ -186,6 +186,21 @@ def test_mapped_test_points_are_the_ipv4_ones():
     assert a.parse_reversed(nibbles) == a.parse_addr("::ffff:7f00:2") == a.parse_addr("127.0.0.2")
 
 
+@given(HOSTS, st.integers(0, 65535))
+def test_endpoints_come_back(host, port):
+    text = a.format_endpoint(host, port)
+    assert a.parse_endpoint(text) == (host, port)
+    assert text.startswith("[") == (len(host) == 16)
+
+
+@pytest.mark.parametrize("text", ["", "1.2.3.4", "1.2.3.4:", ":25", "1.2.3.4:65536", "1.2.3.4:025", "1.2.3.4:+5",
+                                  "::1:25", "[::1]", "[::1]25", "[1.2.3.4]:25", "[::1:25", "::1]:25", "[[::1]]:25",
+                                  "[::1%lo]:25"])  # fmt: skip
+def test_text_that_is_no_endpoint_is_refused(text):
+    with pytest.raises(AddrError):
+        a.parse_endpoint(text)
+
+
 def test_an_ipv6_host_is_listed_as_its_network():
     assert a.format_key(a.listing_key(a.parse_addr("2001:db8:1:2:3::4"))) == "2001:db8:1:2::/64"
     assert a.format_key(a.listing_key(a.parse_addr("2001:db8::1"), 128)) == "2001:db8::1"

@@ -141,12 +141,17 @@ class Settings(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of reading: settings (None if there are problems), and "section.key" -> file for what the files set."""
+    """What came of reading. `draft` has defaults where something is wrong; `origins` is "section.key" -> file."""
 
-    settings: Settings | None
+    draft: Settings
     problems: tuple[str, ...]
     files: tuple[Path, ...]
     origins: Mapping[str, str]
+
+    @property
+    def settings(self) -> Settings | None:
+        """The settings, None if there are problems."""
+        return None if self.problems else self.draft
 
 
 def load(path: str | Path | None = None, env: Mapping[str, str] | None = None) -> Settings:
@@ -174,7 +179,7 @@ def read(path: str | Path | None = None, env: Mapping[str, str] | None = None) -
     settings = _settings(sections, problems)
     if not problems:
         problems += [f"{origins.get(key, main)}: {key}{wrong}" for key, wrong in _conflicts(settings)]
-    return Reading(None if problems else _resolved(settings, main.parent), tuple(problems), files, origins)
+    return Reading(_resolved(settings, main.parent), tuple(problems), files, origins)
 
 
 # An empty text means "not set" where a default is empty.

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -67,10 +68,11 @@ def show(ctx: click.Context, origin: bool, as_json: bool) -> None:
 
 def _never_list_problems(reading: Reading) -> tuple[str, ...]:
     """Return what is wrong with the never-list that the settings name."""
-    if reading.settings is None:
+    # While other keys are wrong, that it is missing may be only their fault.
+    if reading.problems and not Path(reading.draft.guard.never_list).exists():
         return ()
     try:
-        read_never_list(reading.settings)
+        read_never_list(reading.draft)
     except ConfigError as error:
         return error.problems
     except SpamCannibalError as error:
