@@ -12,12 +12,15 @@ What was proven here (evidence) stands above what another list told us (blcontri
 listing, proof turns hearsay into a proven listing. Hearsay never carries the code 127.0.0.2.
 """
 
+from typing import Any
+
 import msgspec
 
 from spamcannibal import record
 from spamcannibal.record import Action, Change, Contrib, Listing, Mode, Piece
 from spamcannibal.store.contacts import read_tally, write_tally
 from spamcannibal.store.env import Env, Txn
+from spamcannibal.store.handles import NAMES
 
 
 class Hearsay(msgspec.Struct, frozen=True):
@@ -53,7 +56,9 @@ class Batch:
 
     def __init__(self, env: Env, txn: Txn, now_ms: int, limits: Limits) -> None:
         self._env = env
-        self._dbs = env.db
+        self._tarpit, self._archive, self._blcontrib, self._evidence, self._journals, self._history, self._expiry, _ = (
+            env.db(name) for name in NAMES
+        )
         self._txn = txn
         self._now_ms = now_ms
         self._limits = limits
@@ -64,18 +69,18 @@ class Batch:
 
     def list(self, item: NewListing) -> int:
         """List or amend; give the journal record's number, or the one that already says so."""
-        raw = self._dbs("tarpit").get(item.key, txn=self._txn)
-        if item.contrib is not None and raw is not None and self._dbs("evidence").exists(item.key, txn=self._txn):
+        raw = self._tarpit.get(item.key, txn=self._txn)
+        if item.contrib is not None and raw is not None and self._evidence.exists(item.key, txn=self._txn):
             return record.unpack_listing(raw).seq
-        code = self._justify(item)
-        if raw is None:
-            return self._insert(item, code)
+        code = self._justify(item, is_new=raw is None)
         wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
+        if raw is None:
+            return self._insert(item.key, wanted, item.source)
         return self._change(item.key, record.unpack_listing(raw), wanted, item.source)
 
     def amend(self, key: bytes, changes: "Amendment", source: str) -> int:
         """Change what is not None in changes; give the number, 0 if the key is not listed."""
-        raw = self._dbs("tarpit").get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self._txn)
         if raw is None:
             return 0
         old = record.unpack_listing(raw)
@@ -84,27 +89,25 @@ class Batch:
 
     def unlist(self, key: bytes, source: str, reason: str) -> int:
         """Remove a listing with its evidence; give the number, 0 if the key is not listed."""
-        tarpit = self._dbs("tarpit")
-        raw = tarpit.get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self._txn)
         if raw is None:
             return 0
         old = record.unpack_listing(raw)
-        tarpit.delete(key, self._txn)
+        self._tarpit.delete(key, self._txn)
         self.tally.count(key, -1)
         if old.expiry_ms:
-            self._dbs("expiry").delete(record.pack_seq(old.expiry_ms) + key, self._txn)
-        contrib, evidence = (self._take(name, key) for name in ("blcontrib", "evidence"))
+            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+        contrib, evidence = (self._take(store, key) for store in (self._blcontrib, self._evidence))
         self.tally.blcontrib -= contrib is not None
         self.tally.evidence -= evidence is not None
         ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
         return self._journal(Action.UNLIST, key, ended, source, record.pack_removed(contrib, evidence))
 
-    def _insert(self, item: NewListing, code: bytes) -> int:
-        contact_ms = self._forget_contact(item.key)
-        wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
-        seq = self._journal(Action.LIST, item.key, wanted, item.source)
-        self._put(item.key, wanted, seq, self._now_ms, contact_ms)
-        self.tally.count(item.key, 1)
+    def _insert(self, key: bytes, wanted: "Wanted", source: str) -> int:
+        contact_ms = self._forget_contact(key)
+        seq = self._journal(Action.LIST, key, wanted, source)
+        self._put(key, wanted, seq, self._now_ms, contact_ms)
+        self.tally.count(key, 1)
         return seq
 
     def _change(self, key: bytes, old: Listing, wanted: "Wanted", source: str) -> int:
@@ -112,19 +115,19 @@ class Batch:
             return old.seq
         seq = self._journal(Action.AMEND, key, wanted, source)
         if old.expiry_ms and old.expiry_ms != wanted.expiry_ms:
-            self._dbs("expiry").delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self._txn)
         self._put(key, wanted, seq, old.listed_ms, old.contact_ms)
         return seq
 
     def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
         listing = Listing(wanted.code, wanted.mode, wanted.flags, listed_ms, contact_ms, wanted.expiry_ms, seq)
-        self._dbs("tarpit").put(key, record.pack_listing(listing), self._txn)
+        self._tarpit.put(key, record.pack_listing(listing), self._txn)
         if wanted.expiry_ms:
-            self._dbs("expiry").put(record.pack_seq(wanted.expiry_ms) + key, b"", self._txn)
+            self._expiry.put(record.pack_seq(wanted.expiry_ms) + key, b"", self._txn)
 
     def _wanted(self, listing: Listing) -> "Wanted":
         """Give what a listing says now; its text stands in the journal."""
-        raw = self._dbs("journal").get(record.pack_seq(listing.seq), txn=self._txn)
+        raw = self._journals.get(record.pack_seq(listing.seq), txn=self._txn)
         text = record.unpack_change(listing.seq, raw).text if raw else ""
         return Wanted(listing.code, listing.mode, listing.flags, listing.expiry_ms, text)
 
@@ -134,43 +137,46 @@ class Batch:
         said = (wanted.code, wanted.text, source, wanted.expiry_ms, wanted.flags, wanted.mode)
         change = Change(seq, self._now_ms, action, key, *said)
         packed = record.pack_seq(seq)
-        self._dbs("journal").put(packed, record.pack_change(change), self._txn)
-        self._dbs("history").put(bytes((len(key),)) + key + packed, removed, self._txn)
+        self._journals.put(packed, record.pack_change(change), self._txn)
+        self._history.put(bytes((len(key),)) + key + packed, removed, self._txn)
         return seq
 
-    def _justify(self, item: NewListing) -> bytes:
-        """Write why, as hearsay or as evidence; give the answer code."""
+    def _justify(self, item: NewListing, is_new: bool) -> bytes:
+        """Write why, as hearsay or as evidence; give the answer code. A key that is not listed has neither so far."""
         if item.contrib is not None:
             code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
             contrib = Contrib(code, item.contrib.remote_code, item.expiry_ms, item.contrib.zone, item.text)
-            self.tally.blcontrib += not self._dbs("blcontrib").exists(item.key, txn=self._txn)
-            self._dbs("blcontrib").put(item.key, record.pack_contrib(contrib), self._txn)
+            self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self._txn)
+            self._blcontrib.put(item.key, record.pack_contrib(contrib), self._txn)
             return code
-        self.tally.blcontrib -= self._take("blcontrib", item.key) is not None
         body = item.text.encode("utf-8", "replace") if item.evidence is None else item.evidence
-        self.add_evidence(item.key, Piece(self._now_ms, item.source, body[: self._limits.evidence_bytes]))
+        piece = Piece(self._now_ms, item.source, body[: self._limits.evidence_bytes])
+        if is_new:
+            self.tally.evidence += 1
+            self._evidence.put(item.key, record.pack_evidence([piece]), self._txn)
+        else:
+            self.tally.blcontrib -= self._take(self._blcontrib, item.key) is not None
+            self.add_evidence(item.key, piece)
         return item.code
 
     def add_evidence(self, key: bytes, piece: Piece) -> None:
         """Append a piece, dropping the oldest past the limit; what the newest piece says already is not said again."""
-        store = self._dbs("evidence")
-        raw = store.get(key, txn=self._txn)
+        raw = self._evidence.get(key, txn=self._txn)
         pieces = record.unpack_evidence(raw) if raw is not None else []
         if pieces and (pieces[-1].source, pieces[-1].body) == (piece.source, piece.body):
             return
         self.tally.evidence += raw is None
-        store.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self._txn)
+        self._evidence.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self._txn)
 
     def _forget_contact(self, key: bytes) -> int:
         """Take a host out of archive; give when it last knocked, 0 if it did not."""
-        raw = self._take("archive", key)
+        raw = self._take(self._archive, key)
         if raw is None:
             return 0
         self.tally.archive -= 1
         return record.unpack_contact(raw).last_ms
 
-    def _take(self, name: str, key: bytes) -> bytes | None:
-        store = self._dbs(name)
+    def _take(self, store: Any, key: bytes) -> bytes | None:
         raw: bytes | None = store.get(key, txn=self._txn)
         if raw is not None:
             store.delete(key, self._txn)

@@ -1,0 +1,268 @@
+"""The environment: transactions, one gate for all, healing after deaths inside, and errors that say what to do."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from spamcannibal.errors import ConfigError, StoreError, Unavailable
+from spamcannibal.store.env import Env
+from spamcannibal.store.gate import FILE_NAME, Gate
+
+
+@pytest.fixture
+def env(tmp_path):
+    with Env(tmp_path / "store", cache_bytes=1 << 20) as opened:
+        yield opened
+
+
+def put(env, key, value=b"v", durable=True):
+    env.run(lambda txn: env.db("archive").put(key, value, txn), durable)
+
+
+def get(env, key):
+    return env.read(lambda: env.db("archive").get(key))
+
+
+def in_child(act):
+    """Run act in a forked child; give how it ended (0, or minus the signal)."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def die_inside(env, key):
+    def act(txn):
+        env.db("archive").put(key, b"half done", txn)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return in_child(lambda: env.run(act))
+
+
+def test_what_is_committed_is_read_again_after_reopening(tmp_path):
+    for durable in (True, False):
+        with Env(tmp_path / "store") as env:
+            put(env, b"k%d" % durable, durable=durable)
+    with Env(tmp_path / "store") as env:
+        assert (get(env, b"k0"), get(env, b"k1")) == (b"v", b"v")
+
+
+def test_an_exception_inside_run_undoes_everything(env):
+    def fail(txn):
+        env.db("archive").put(b"k", b"v", txn)
+        env.db("tarpit").put(b"k", b"v", txn)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError):
+        env.run(fail)
+    assert get(env, b"k") is None
+    put(env, b"after")
+    assert get(env, b"after") == b"v"
+
+
+def test_a_process_killed_inside_hangs_nobody_and_leaves_nothing_half_done(env):
+    put(env, b"before")
+    assert die_inside(env, b"dead") == -signal.SIGKILL
+    assert (get(env, b"before"), get(env, b"dead")) == (b"v", None)
+    put(env, b"after")
+    assert get(env, b"after") == b"v"
+
+
+def test_a_process_killed_while_reading_is_healed_too(env):
+    put(env, b"before")
+    assert in_child(lambda: env.read(lambda: os.kill(os.getpid(), signal.SIGKILL))) == -signal.SIGKILL
+    assert get(env, b"before") == b"v"
+
+
+def test_the_survivors_of_a_recovery_by_another_process_open_again_by_themselves(env):
+    put(env, b"before")
+    generation = env.read(lambda: None) or env._current_shared().gate.generation
+    die_inside(env, b"dead")
+    assert in_child(lambda: put(env, b"by the recoverer")) == 0
+    assert get(env, b"by the recoverer") == b"v"
+    assert env._current_shared().generation == generation + 1
+
+
+def test_a_process_killed_outside_causes_no_recovery(env):
+    put(env, b"before")
+    generation = env._current_shared().generation
+
+    def act():
+        put(env, b"child")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(act) == -signal.SIGKILL
+    assert get(env, b"child") == b"v"
+    assert env._current_shared().generation == generation
+
+
+def test_death_during_recovery_itself_is_recovered_from(env, monkeypatch):
+    from spamcannibal.store import handles
+
+    put(env, b"before")
+    die_inside(env, b"dead")
+
+    def act():
+        monkeypatch.setattr(handles.Handles, "_settle_regions", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+        get(env, b"before")
+
+    assert in_child(act) == -signal.SIGKILL
+    assert get(env, b"before") == b"v"
+
+
+def test_a_forked_child_opens_for_itself_and_harms_not_the_parent(env):
+    put(env, b"parent")
+    assert in_child(lambda: put(env, b"child", get(env, b"parent"))) == 0
+    assert get(env, b"child") == b"v"
+
+
+def test_threads_share_one_env(env):
+    def work(number):
+        for i in range(50):
+            put(env, b"%d-%d" % (number, i), durable=False)
+            assert get(env, b"%d-%d" % (number, i)) == b"v"
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(get(env, b"%d-%d" % (n, i)) == b"v" for n in range(4) for i in range(50))
+
+
+def test_two_env_of_one_path_share_handles_and_the_last_one_closes(tmp_path, env):
+    other = Env(tmp_path / "store")
+    put(env, b"k")
+    assert get(other, b"k") == b"v"
+    other.close()
+    other.close()
+    assert get(env, b"k") == b"v"
+    with pytest.raises(StoreError, match="closed"):
+        get(other, b"k")
+
+
+def test_a_call_within_a_call_is_refused_rather_than_waiting_for_itself(env):
+    with pytest.raises(StoreError, match="within a call"):
+        env.read(lambda: env.read(lambda: None))
+    put(env, b"k")
+
+
+def test_a_handle_asked_for_outside_is_refused(env):
+    with pytest.raises(StoreError, match="outside"):
+        env.db("archive")
+
+
+def test_who_waits_too_long_is_told_who_is_inside(tmp_path, env):
+    inside, release = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        env.read(lambda: (os.write(inside[1], b"x"), os.read(release[0], 1)))
+        os._exit(0)
+    os.read(inside[0], 1)
+    impatient = Gate(tmp_path / "store", wait_s=0.0)
+    try:
+        with pytest.raises(Unavailable, match=f"process {pid} is using it"):
+            impatient.enter()
+    finally:
+        os.write(release[1], b"x")
+        os.waitpid(pid, 0)
+
+
+def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
+    put(env, b"k")
+
+    def reader():
+        env.close()
+        with Env(tmp_path / "store", readonly=True) as other:
+            assert get(other, b"k") == b"v"
+            with pytest.raises(StoreError, match="read-only"):
+                put(other, b"k2")
+            die_inside_elsewhere.append(1)
+
+    die_inside_elsewhere = []
+    assert in_child(reader) == 0
+    die_inside(env, b"dead")
+
+    def after_death():
+        env.close()
+        with pytest.raises(Unavailable, match="start a writer"):
+            Env(tmp_path / "store", readonly=True)
+
+    assert in_child(after_death) == 0
+    assert get(env, b"k") == b"v"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(tmp_path):
+    path = tmp_path / "store"
+    path.mkdir(mode=0o2770)
+    os.chown(path, 0, 4242)
+    for parent in tmp_path.parents:
+        if parent.stat().st_mode & 0o1 == 0:
+            parent.chmod(parent.stat().st_mode | 0o1)
+    tmp_path.chmod(0o711)
+    path.chmod(0o2770)
+    with Env(path) as env:
+        put(env, b"k")
+
+        def reader():
+            env.close()
+            os.setgroups([])
+            os.setgid(4242)
+            os.setuid(4243)
+            with pytest.raises(PermissionError):
+                (path / "tarpit").open("r+b")
+            with Env(path, readonly=True) as other:
+                assert get(other, b"k") == b"v"
+
+        assert in_child(reader) == 0
+        put(env, b"k2")
+
+
+def test_a_missing_parent_a_file_and_a_foreign_database_are_told_apart(tmp_path):
+    with pytest.raises(ConfigError, match="no such directory"):
+        Env(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="not a directory"):
+        Env(tmp_path / "file")
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "tarpit").write_bytes(b"hello" * 2000)
+    with pytest.raises(StoreError, match="tarpit"):
+        Env(foreign)
+
+
+def test_a_store_of_another_format_is_refused_by_name(tmp_path):
+    with Env(tmp_path / "store") as env:
+        env.run(lambda txn: env.db("meta").put(b"format", b"9", txn))
+    with pytest.raises(ConfigError, match="got 9, want 1"):
+        Env(tmp_path / "store")
+
+
+def test_the_gate_file_is_writable_for_the_group(tmp_path, env):
+    assert (tmp_path / "store" / FILE_NAME).stat().st_mode & 0o777 == 0o660
+    assert (tmp_path / "store" / "tarpit").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_checkpoint_removes_logs_unless_they_are_held(tmp_path, env):
+    def logs():
+        return len(list((tmp_path / "store").glob("log.*")))
+
+    def fill():
+        for i in range(40):
+            put(env, b"big%d" % i, os.urandom(1 << 20), durable=False)
+
+    with env.logs_held():
+        fill()
+        env.checkpoint()
+        assert logs() > 2
+        assert in_child(lambda: env.checkpoint()) == 0
+        assert logs() > 2
+    env.checkpoint()
+    assert logs() == 1
