@@ -1,9 +1,10 @@
 """The DNS server's shell: datagrams and connections in, replies of answer.py out. Decides nothing about DNS.
 
-    server = Server(endpoints, view, texts, limits, log)    binds, so that a wrong setting shows at once
-    server.start()                                          answers in a thread of its own
-    server.publish(view)                                    other zones from the next query on
+    server = Server(endpoints, limits, log)     binds, so that a wrong setting shows at once; queries wait in the kernel
+    server.start(view, texts)                   answers in a thread of its own
+    server.publish(view)                        another view from the next query on
     server.stop()
+    server.close()
 
 One thread runs an asyncio loop for all sockets; the caller's thread is free for signals and the store. A query that
 fails in an unforeseen way is counted, logged and answered SERVFAIL.
@@ -48,11 +49,10 @@ class Log(Protocol):
 class Server:
     """The sockets of all endpoints, from `start` to `stop`. `counters` counts queries by transport and outcome."""
 
-    def __init__(
-        self, endpoints: Iterable[tuple[bytes, int]], view: View, texts: Texts, limits: Limits, log: Log
-    ) -> None:
-        self._view = view
-        self._texts = texts
+    _view: View
+    _texts: Texts
+
+    def __init__(self, endpoints: Iterable[tuple[bytes, int]], limits: Limits, log: Log) -> None:
         self._limits = limits
         self._log = log
         self._udp = Transport(False, limits.udp_payload_bytes)
@@ -67,7 +67,7 @@ class Server:
             for addr, port in endpoints:
                 self._pairs.append(bind_pair(addr, port))
         except BaseException:
-            self._close_sockets()
+            self.close()
             raise
 
     @property
@@ -76,8 +76,10 @@ class Server:
         names = [udp.getsockname() for udp, _ in self._pairs]
         return [format_endpoint(parse_addr(name[0].partition("%")[0]), name[1]) for name in names]
 
-    def start(self) -> None:
+    def start(self, view: View, texts: Texts) -> None:
         """Answer from now on."""
+        self._view = view
+        self._texts = texts
         self._thread.start()
         self._ready.wait(START_S)
 
@@ -86,11 +88,17 @@ class Server:
         self._view = view
 
     def stop(self) -> None:
-        """End the thread and close the sockets."""
+        """Answer no more."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
-        self._close_sockets()
+
+    def close(self) -> None:
+        """Stop, and close the sockets."""
+        self.stop()
+        for pair in self._pairs:
+            for sock in pair:
+                sock.close()
         self._loop.close()
 
     def _run(self) -> None:
@@ -105,11 +113,6 @@ class Server:
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0))
-
-    def _close_sockets(self) -> None:
-        for pair in self._pairs:
-            for sock in pair:
-                sock.close()
 
     def _read_datagrams(self, sock: socket.socket) -> None:
         for _ in range(BATCH):

@@ -17,7 +17,7 @@ BACKLOG = 256
 PORT_TRIES = 16  # for port 0: TCP must get the port that UDP was given
 
 IP_PKTINFO = 8  # <linux/in.h>; Python 3.11 does not name it
-_PKTINFO_V4 = struct.Struct("=I4s4s")
+_PKTINFO_V4 = struct.Struct("=I4s4s")  # interface, our address, destination in the header
 _PKTINFO_V6 = struct.Struct("=16sI")
 ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO_V6.size)
 
@@ -44,13 +44,13 @@ def reply_source(ancillary: Ancillary) -> Ancillary:
     """Return what makes a reply leave from the address that a datagram came to."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            _, _, asked = _PKTINFO_V4.unpack_from(data)
-            return [(level, kind, _PKTINFO_V4.pack(0, asked, bytes(4)))]
+            _, ours, _ = _PKTINFO_V4.unpack_from(data)
+            return [(level, kind, _PKTINFO_V4.pack(0, ours, bytes(4)))]
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            asked, interface = _PKTINFO_V6.unpack_from(data)
-            is_link_local = asked[0] == 0xFE and asked[1] & 0xC0 == 0x80
+            ours, interface = _PKTINFO_V6.unpack_from(data)
+            is_link_local = ours[0] == 0xFE and ours[1] & 0xC0 == 0x80
             # Elsewhere routing chooses the way back, which need not be the way that the query came.
-            return [(level, kind, _PKTINFO_V6.pack(asked, interface if is_link_local else 0))]
+            return [(level, kind, _PKTINFO_V6.pack(ours, interface if is_link_local else 0))]
     return []
 
 

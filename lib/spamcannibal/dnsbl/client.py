@@ -1,0 +1,94 @@
+"""Ask a DNS server about an address in a zone: for operators, over UDP and, where that is cut short, TCP."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import dnslib
+
+from spamcannibal.addr import format_addr, format_endpoint, reversed_name
+from spamcannibal.errors import Unavailable, WireError
+
+PAYLOAD_BYTES = 1232
+TRIES = 2
+
+Exchange = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a zone says about an address. `code` is empty if it is not listed; `rcode` is by name."""
+
+    name: str
+    rcode: str
+    code: str
+    text: str
+
+
+def look_up(addr: bytes, zone: str, exchange: Exchange) -> Verdict:
+    """Return what a zone says, by two queries through `exchange`; WireError if the replies are no answers."""
+    name = f"{reversed_name(addr)}.{zone}"
+    reply = _ask(name, "A", exchange)
+    codes = [str(rr.rdata) for rr in reply.rr if rr.rtype == dnslib.QTYPE.A]
+    texts: list[str] = []
+    if codes:
+        told = _ask(name, "TXT", exchange).rr
+        texts = [b"".join(rr.rdata.data).decode("utf-8", "replace") for rr in told if rr.rtype == dnslib.QTYPE.TXT]
+    rcode = dnslib.RCODE.forward.get(reply.header.rcode, str(reply.header.rcode))
+    return Verdict(name, rcode, ", ".join(codes), " ".join(texts))
+
+
+def over_network(addr: bytes, port: int, timeout_s: float) -> Exchange:
+    """Return the exchange with a server; it raises Unavailable if that does not answer."""
+    family = socket.AF_INET if len(addr) == 4 else socket.AF_INET6
+    peer = format_addr(addr), port
+
+    def exchange(query: bytes) -> bytes:
+        try:
+            reply = _by_datagram(family, peer, query, timeout_s)
+            return _by_stream(peer, query, timeout_s) if reply[2] & 0x02 else reply
+        except OSError as error:
+            reason = error.strerror or "no answer"
+            raise Unavailable(f"{format_endpoint(addr, port)} does not answer: {reason}") from None
+
+    return exchange
+
+
+def _ask(name: str, qtype: str, exchange: Exchange) -> dnslib.DNSRecord:
+    query = dnslib.DNSRecord.question(name, qtype)
+    query.add_ar(dnslib.EDNS0(udp_len=PAYLOAD_BYTES))
+    reply = exchange(bytes(query.pack()))
+    try:
+        record = dnslib.DNSRecord.parse(reply)
+    # dnslib names its own errors, but lets others through where values are odd.
+    except (dnslib.DNSError, dnslib.BufferError, ValueError, IndexError) as error:
+        raise WireError(f"{name}: not a DNS reply: {error}") from None
+    if record.header.id != query.header.id or not record.header.qr:
+        raise WireError(f"{name}: a reply to another query")
+    return record
+
+
+def _by_datagram(family: socket.AddressFamily, peer: tuple[str, int], query: bytes, timeout_s: float) -> bytes:
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect(peer)
+        sock.settimeout(timeout_s)
+        for _ in range(TRIES):
+            sock.send(query)
+            try:
+                while True:
+                    reply = sock.recv(65535)
+                    if len(reply) >= 12 and reply[:2] == query[:2]:
+                        return reply
+            except TimeoutError:
+                continue
+    raise TimeoutError
+
+
+def _by_stream(peer: tuple[str, int], query: bytes, timeout_s: float) -> bytes:
+    with socket.create_connection(peer, timeout_s) as sock, sock.makefile("rb") as stream:
+        sock.sendall(len(query).to_bytes(2, "big") + query)
+        size = int.from_bytes(stream.read(2), "big")
+        reply = stream.read(size)
+        if len(reply) < max(size, 12):
+            raise ConnectionResetError(0, "the connection ended early")
+        return reply

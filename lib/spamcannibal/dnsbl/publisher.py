@@ -1,0 +1,88 @@
+"""What the DNS server publishes, kept equal to the store: zones, followed listings, texts.
+
+    publisher = Publisher(store, specs, AddrTable)
+    publisher.load()                    the snapshot
+    publisher.view                      what answer.py needs, always current
+    publisher.follow()                  applies what changed since, in small steps
+    publisher.adopt(specs)              other zones, from new settings
+
+The texts of changes go straight into the cache, so a listing and its text become visible together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from spamcannibal.dnsbl.answer import View
+from spamcannibal.dnsbl.listings import Listings, Table
+from spamcannibal.dnsbl.texts import Texts
+from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
+from spamcannibal.record import Action
+from spamcannibal.store.follow import Follower
+from spamcannibal.store.stores import Store
+
+STEP = 500  # changes applied at once: about 5 ms, in which no query is answered
+
+
+class Publisher:
+    """The follower side of the server; all methods are for one thread, `view` is for any."""
+
+    def __init__(self, store: Store, specs: Sequence[ZoneSpec], new_table: Callable[[], Table]) -> None:
+        self._store = store
+        self._new_table = new_table
+        self.texts = Texts(lambda key: read_text(store, key))
+        self._listings, self._follower, self.view = self._prepared(specs)
+
+    @property
+    def seq(self) -> int:
+        """The journal record that is published last, -1 before `load`."""
+        seq: int = self._follower.seq
+        return seq
+
+    def load(self) -> int:
+        """Read all listings; return how many the zones show."""
+        self._follower.load()
+        return len(self._listings)
+
+    def follow(self) -> int:
+        """Apply the next changes; return how many, up to STEP (0 too when all was read anew)."""
+        changes = self._follower.poll(STEP)
+        for change in changes:
+            if change.action is not Action.UNLIST:
+                self.texts.put(change.key, change.text)
+        return len(changes)
+
+    def adopt(self, specs: Sequence[ZoneSpec]) -> None:
+        """Publish other zones; ConfigError leaves everything as it is."""
+        if _kinds(specs) <= set(self._listings.shelves):
+            self.view = _view(specs, self._listings, self._follower, self.texts)
+            return
+        prepared = self._prepared(specs)
+        prepared[1].load()
+        self._listings, self._follower, self.view = prepared
+
+    def close(self) -> None:
+        """Stop reading texts."""
+        self.texts.close()
+
+    def _prepared(self, specs: Sequence[ZoneSpec]) -> tuple[Listings, Follower, View]:
+        listings = Listings(self._new_table, _kinds(specs))
+        follower = Follower(self._store, listings)
+        return listings, follower, _view(specs, listings, follower, self.texts)
+
+
+def read_text(store: Store, key: bytes) -> str:
+    """Return a listing's own text: its newest change's, else what another list said."""
+    listing = store.get_key(key)
+    change = store.change(listing.seq) if listing else None
+    if change and change.text:
+        return change.text
+    contrib = store.contrib(key)
+    return contrib.text if contrib else ""
+
+
+def _view(specs: Iterable[ZoneSpec], listings: Listings, follower: Follower, texts: Texts) -> View:
+    zones = Zones(map(compile_zone, specs))
+    return View(zones, listings.shelves, lambda: max(follower.seq, 0), texts.get)
+
+
+def _kinds(specs: Iterable[ZoneSpec]) -> set[bool]:
+    return {spec.promiscuous for spec in specs}
