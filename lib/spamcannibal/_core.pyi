@@ -1,7 +1,7 @@
 """The C core: address table, packet decisions and packet loop; addr and key are packed bytes as in `addr.py`."""
 
 from collections.abc import Iterable
-from typing import final
+from typing import Any, TypeAlias, final
 
 # --- py_table.c ---
 
@@ -21,7 +21,54 @@ class AddrTable:
     @property
     def memory_bytes(self) -> int: ...
 
-# --- py_tarpit.c ---
+# --- py_tarpit.c, py_packet.c ---
+
+PacketFields: TypeAlias = dict[str, Any]  # family src dst proto sport dport seq ack flags window payload_len total_len
+Decision: TypeAlias = tuple[str, bytes | None, str, str, str, int]  # verdict, reply, event, mode, slot action, k
+
+def decode(packet: bytes, verify: bool = False) -> tuple[str, PacketFields | None]: ...
+def build(
+    src: bytes,
+    dst: bytes,
+    sport: int,
+    dport: int,
+    *,
+    seq: int = 0,
+    ack: int = 0,
+    flags: int = 0,
+    window: int = 0,
+    payload: bytes = b"",
+) -> bytes: ...
+def siphash24(key: bytes, data: bytes, /) -> int: ...
+
+@final
+class Trap:
+    """The tarpit's settings, held connections and statistics; now_ms is the monotonic clock, read if not given."""
+
+    def __new__(cls, slots: int, secret: bytes) -> Trap: ...
+    def configure(
+        self,
+        *,
+        mode: str = ...,
+        greeting_name: str = ...,
+        throttle_window: int = ...,
+        stutter_interval_s: float = ...,
+        connections: int = ...,
+        bandwidth_limit_bytes: int = ...,
+        other_protocols: bool = ...,
+        loopback: bool = ...,
+        answer_synack: bool = ...,
+        unacked_limit: int = ...,
+    ) -> None: ...
+    def decide(self, packet: bytes, value: int, verify: bool = False) -> Decision: ...
+    def apply(
+        self, packet: bytes, value: int, *, ifindex: int = 0, mac: bytes = b"", now_ms: int | None = None
+    ) -> Decision: ...
+    def due(self, now_ms: int | None = None) -> list[tuple[bytes, int, bytes]]: ...
+    def next_due(self) -> int | None: ...
+    def dump(self, now_ms: int | None = None) -> bytes: ...
+    def load(self, dump: bytes, now_ms: int | None = None) -> int: ...
+    def stats(self, now_ms: int | None = None) -> dict[str, Any]: ...
 
 # --- py_loop.c ---
 
