@@ -4,17 +4,24 @@ The extension `spamcannibal._core` is every file of lib/spamcannibal/core; it ne
 nothing but the C library. NetfilterQueue and berkeleydb compile against libnetfilter_queue and Berkeley DB 5.3.
 """
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 
 CORE = "lib/spamcannibal/core"
 
+
+def files(*patterns):
+    """Return the files that match, sorted, as setuptools wants them: relative to the checkout."""
+    return sorted(str(path) for pattern in patterns for path in Path().glob(pattern) if path.is_file())
+
+
+
 setup(
     name="spamcannibal",
     version="2.0.0.dev0",
     description="Tarpit, DNS blocklist and evidence keeper for operators of mail servers",
-    long_description=open("README", encoding="utf-8").read(),
+    long_description=Path("README").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="GPL-2.0-or-later",
     python_requires=">=3.11",
@@ -24,8 +31,8 @@ setup(
     ext_modules=[
         Extension(
             "spamcannibal._core",
-            sources=sorted(glob(f"{CORE}/*.c")),
-            depends=sorted(glob(f"{CORE}/*.h")),
+            sources=files(f"{CORE}/*.c"),
+            depends=files(f"{CORE}/*.h"),
             include_dirs=[CORE],
             define_macros=[("_GNU_SOURCE", "1")],
             extra_compile_args=["-std=c11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
@@ -45,11 +52,9 @@ setup(
     # The laboratory of bin/quickstart has a real SMTP server; nothing that is installed for use needs it.
     extras_require={"lab": ["aiosmtpd>=1.4"]},
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},
-    scripts=sorted(glob("bin/db*") + glob("bin/dnsbls") + glob("cron/sc_*")),
+    scripts=files("bin/db*", "bin/dnsbls", "cron/sc_*"),
     data_files=[
-        ("share/spamcannibal/conf", sorted(f for f in glob("conf/*") if not f.endswith(("/systemd", "/firewall")))),
-        ("share/spamcannibal/conf/firewall", sorted(glob("conf/firewall/*"))),
-        ("share/spamcannibal/conf/systemd", sorted(glob("conf/systemd/*"))),
-        ("share/spamcannibal/cgi-bin", sorted(glob("cgi-bin/*"))),
+        (f"share/spamcannibal/{folder}", files(f"{folder}/*"))
+        for folder in ("conf", *sorted(str(path) for path in Path("conf").iterdir() if path.is_dir()), "cgi-bin")
     ],
 )
