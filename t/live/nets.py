@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
+ROOT = Path(__file__).resolve().parents[2]
 NETNS = Path("/run/netns")
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count(1)

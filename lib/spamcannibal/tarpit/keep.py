@@ -1,0 +1,71 @@
+"""The two small files that the tarpit keeps beside the store, so that a restart loses no held connection.
+
+    tarpit.secret   16 random bytes: the key of our sequence numbers; made once
+    tarpit.slots    what _core.Trap.dump() gave: connections held by stutter; written every half minute and at the end
+
+Both are written whole under another name and then put in place, mode 0600: who knows the secret can forge ACKs.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from spamcannibal.errors import ConfigError, StoreError
+
+SECRET_BYTES = 16
+SLOTS_LIMIT_BYTES = 256 << 20
+
+
+def load_secret(folder: Path) -> bytes:
+    """Return the secret, made on first use; of several processes that make it at once, one wins for all."""
+    path = folder / "tarpit.secret"
+    try:
+        if not path.exists():
+            _write(path, secrets.token_bytes(SECRET_BYTES), replace=False)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; the tarpit's user must be able to write there") from error
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError(f"{path}: got {len(secret)} bytes, want {SECRET_BYTES}; remove it and it is made anew")
+    return secret
+
+
+def load_slots(folder: Path) -> bytes:
+    """Return the saved slots, empty if there are none."""
+    path = folder / "tarpit.slots"
+    try:
+        with path.open("rb") as stream:
+            return stream.read(SLOTS_LIMIT_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def save_slots(folder: Path, slots: bytes) -> None:
+    """Replace the saved slots."""
+    path = folder / "tarpit.slots"
+    try:
+        _write(path, slots, replace=True)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def _write(path: Path, data: bytes, replace: bool) -> None:
+    """Put a whole file in place, over an older one only with `replace`; the order outlives a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if replace:
+            temporary.replace(path)
+            return
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink(missing_ok=True)
