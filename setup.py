@@ -16,7 +16,6 @@ def files(*patterns):
     return sorted(str(path) for pattern in patterns for path in Path().glob(pattern) if path.is_file())
 
 
-
 setup(
     name="spamcannibal",
     version="2.0.0.dev0",
