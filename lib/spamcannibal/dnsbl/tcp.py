@@ -55,7 +55,7 @@ class TcpServer:
                 await self._converse(reader, writer)
         finally:
             self._open.pop(writer, None)
-            writer.close()
+            writer.transport.abort()  # close would wait for a client that takes nothing
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
