@@ -136,7 +136,7 @@ static PyObject *key_new(const struct at_entry *e)
 
 /* ---- methods ---- */
 
-PyDoc_STRVAR(set_doc, "set(key, value)\n--\n\nEnter a prefix, or give it another value (1 to 2**32 - 1).");
+PyDoc_STRVAR(set_doc, "set($self, key, value, /)\n--\n\nEnter a prefix, or give it another value (1 to 2**32 - 1).");
 
 static PyObject *table_set(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
@@ -157,7 +157,7 @@ static PyObject *table_set(PyObject *self, PyObject *const *args, Py_ssize_t n_a
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(discard_doc, "discard(key)\n--\n\nRemove a prefix; tell whether it was there.");
+PyDoc_STRVAR(discard_doc, "discard($self, key, /)\n--\n\nRemove a prefix; tell whether it was there.");
 
 static PyObject *table_discard(PyObject *self, PyObject *arg)
 {
@@ -172,7 +172,7 @@ static PyObject *table_discard(PyObject *self, PyObject *arg)
     return PyBool_FromLong(removed);
 }
 
-PyDoc_STRVAR(get_doc, "get(key)\n--\n\nReturn the value of exactly this prefix, or 0.");
+PyDoc_STRVAR(get_doc, "get($self, key, /)\n--\n\nReturn the value of exactly this prefix, or 0.");
 
 static PyObject *table_get(PyObject *self, PyObject *arg)
 {
@@ -202,7 +202,7 @@ static uint32_t lookup(PyObject *self, PyObject *arg, unsigned *plen)
     return value;
 }
 
-PyDoc_STRVAR(lookup_doc, "lookup(addr)\n--\n\nReturn the value of the longest prefix that covers addr, or 0.");
+PyDoc_STRVAR(lookup_doc, "lookup($self, addr, /)\n--\n\nReturn the value of the longest prefix that covers addr, or 0.");
 
 static PyObject *table_lookup(PyObject *self, PyObject *arg)
 {
@@ -211,7 +211,8 @@ static PyObject *table_lookup(PyObject *self, PyObject *arg)
     return !value && PyErr_Occurred() ? NULL : PyLong_FromUnsignedLong(value);
 }
 
-PyDoc_STRVAR(match_doc, "match(addr)\n--\n\nReturn (prefix length, value) of the longest prefix that covers addr, or None.");
+PyDoc_STRVAR(match_doc, "match($self, addr, /)\n--\n\n"
+    "Return (prefix length, value) of the longest prefix that covers addr, or None.");
 
 static PyObject *table_match(PyObject *self, PyObject *arg)
 {
@@ -261,7 +262,7 @@ static Py_ssize_t read_chunk(PyObject *iter, struct at_entry *chunk)
     return n;
 }
 
-PyDoc_STRVAR(load_doc, "load(pairs)\n--\n\n"
+PyDoc_STRVAR(load_doc, "load($self, pairs, /)\n--\n\n"
     "Enter (key, value) tuples from an iterable and return their number.\n\n"
     "Readers go on meanwhile: the table is locked for a few hundred entries at a time. After an error the\n"
     "entries before the faulty chunk stay.");
@@ -300,7 +301,7 @@ static int append_items(PyObject *list, const struct at_entry *page, size_t n)
     return 0;
 }
 
-PyDoc_STRVAR(items_doc, "items()\n--\n\n"
+PyDoc_STRVAR(items_doc, "items($self, /)\n--\n\n"
     "Return all (key, value) pairs in no useful order; what is there during the whole call is there once.");
 
 static PyObject *table_items(PyObject *self, PyObject *Py_UNUSED(ignored))
@@ -398,7 +399,8 @@ int py_table_init(PyObject *module)
         {NULL, NULL, NULL, NULL, NULL},
     };
     PyType_Slot slots[] = {
-        {Py_tp_doc, "AddrTable()\n--\n\nPrefixes (IPv4 and IPv6) to numbers, longest match first; safe from several threads."},
+        {Py_tp_doc, "AddrTable()\n--\n\n"
+                    "Prefixes (IPv4 and IPv6) to numbers, longest match first; safe from several threads."},
         {Py_tp_new, table_new},
         {Py_tp_dealloc, table_dealloc},
         {Py_tp_methods, methods},
