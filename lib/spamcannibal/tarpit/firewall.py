@@ -80,7 +80,7 @@ def apply(wanted: Plan, backend: str) -> None:
         else:
             for family in families():
                 _swap(backend, family, wanted)
-    except Unsupported:
+    except (Unsupported, Unavailable):
         _remove_from(backend)
         raise
     for other in BACKENDS:
@@ -139,7 +139,7 @@ def _probe(backend: str, wanted: Plan) -> None:
     for family in families():
         restore = _restore_argv(backend, family)
         if may_unshare:
-            _checked([*apart, *restore], rules.iptables_apply(wanted, family))
+            _checked([*apart, _program(restore[0]), *restore[1:]], rules.iptables_apply(wanted, family))
             continue
         put, end = rules.iptables_probe(wanted, family)
         try:
@@ -210,10 +210,15 @@ def _which(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
+def _program(name: str) -> str:
+    path = _which(name)
+    if path is None:
+        raise Unsupported(f"no program {name}")
+    return path
+
+
 def _run(argv: Sequence[str], text: str = "", timeout_s: float = RULES_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-    program = _which(argv[0])
-    if program is None:
-        raise Unsupported(f"no program {argv[0]}")
+    program = _program(argv[0])
     try:
         return subprocess.run(
             [program, *argv[1:]],
@@ -235,7 +240,7 @@ def _checked(argv: Sequence[str], text: str = "") -> str:
     done = _run(argv, text)
     if done.returncode != 0:
         tool = argv[argv.index("--") + 1] if "--" in argv else argv[0]
-        raise Unsupported(f"{tool}: {_reason(done)}")
+        raise Unsupported(f"{Path(tool).name}: {_reason(done)}")
     return done.stdout
 
 
