@@ -8,6 +8,7 @@ import os
 import re
 import select
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ LIB = Path(__file__).parents[2] / "lib"
 SERVER, CLIENT = {4: "10.77.0.1", 6: "fd77::1"}, {4: "10.77.0.2", 6: "fd77::2"}
 FAMILIES = (4, 6)
 PORT = 25
-SYN, PSH_ACK = 0x02, 0x18
+SYN, RST_ACK, PSH_ACK = 0x02, 0x14, 0x18
 
 Verdict = Callable[[Packet], None]
 
@@ -372,6 +373,28 @@ def test_only_the_interfaces_named_are_queued(net: Net, backend: str) -> None:
     net.apply(backend, interfaces=("v7",))
     with queue(net.server) as seen, session(net.client, net.server, SERVER[4]):
         assert seen.packets == []
+
+
+def test_a_port_exempt_from_tracking_is_queued_whole_and_mail_passes(net: Net, backend: str) -> None:
+    front = "iptables-legacy" if "legacy" in backend else "iptables-nft"
+    for chain, match in (("PREROUTING", "--dport"), ("OUTPUT", "--sport")):
+        net.server.run(front, "-t", "raw", "-A", chain, "-p", "tcp", match, PORT, "-j", "CT", "--notrack")
+    net.apply(backend)
+    with queue(net.server) as seen, session(net.client, net.server, SERVER[4]) as (here, there):
+        talk(here, there, 2)
+        assert [payload for _, payload in seen.tcp() if payload] == [b"0\r\n", b"1\r\n"]
+
+
+def test_a_stray_reset_is_invalid_and_reaches_the_queue(net: Net, backend: str) -> None:
+    net.apply(backend)
+    with queue(net.server) as seen, net.client.entered():
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as sock:
+            reset = struct.pack("!HHIIBBHHH", 4321, PORT, 1, 1, 0x50, RST_ACK, 0, 0, 0)
+            ends = socket.inet_aton(CLIENT[4]) + socket.inet_aton(SERVER[4]) + struct.pack("!HH", 6, len(reset))
+            total = sum(struct.unpack(f"!{(len(ends) + len(reset)) // 2}H", ends + reset))
+            checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+            sock.sendto(reset[:16] + checksum.to_bytes(2) + reset[18:], (SERVER[4], 0))
+        wait_for(lambda: seen.tcp() == [(RST_ACK, b"")], "the reset in the queue")
 
 
 @pytest.mark.parametrize("loopback", [False, True])
