@@ -1,5 +1,7 @@
 """What the DNS tests share: a zone, listings without the C core, and queries made by dnslib."""
 
+from collections.abc import Iterable
+
 import dnslib
 
 from spamcannibal.addr import mask, parse_key
@@ -33,6 +35,10 @@ class DictTable:
 
     def set(self, key: bytes, value: int) -> None:
         self.entries[key] = value
+
+    def load(self, pairs: Iterable[tuple[bytes, int]]) -> int:
+        self.entries.update(pairs)
+        return len(self.entries)
 
     def discard(self, key: bytes) -> bool:
         return self.entries.pop(key, None) is not None

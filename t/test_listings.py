@@ -1,13 +1,14 @@
 """What zones show: shelves against plain dicts, and the ordered index against a sorted list."""
 
 from bisect import insort
+from itertools import chain
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsbl_peers import EXCLUDED, HEARSAY, PROVEN, SHADOW, DictTable, value
-from spamcannibal.addr import covers, make_key, mask, parse_key
+from spamcannibal.addr import covers, make_key, mask, parse_key, split_key
 from spamcannibal.dnsbl import ordered
 from spamcannibal.dnsbl.listings import Listings, Shelf
 from spamcannibal.dnsbl.ordered import Ordered
@@ -31,6 +32,21 @@ def test_ordered_agrees_with_a_sorted_list(steps: list[tuple[bool, int]], low: i
         assert [number for block in index._blocks for number in block] == model
         assert index._firsts == [block[0] for block in index._blocks]
         assert index.any_between(low, high) == any(low <= number <= high for number in model)
+    finally:
+        ordered.BLOCK = before
+
+
+@settings(max_examples=200)
+@given(st.lists(st.lists(st.integers(0, 60)), max_size=6))
+def test_ordered_takes_sorted_runs_as_it_takes_single_numbers(runs: list[list[int]]) -> None:
+    before, ordered.BLOCK = ordered.BLOCK, 4
+    try:
+        index = Ordered("I")
+        for run in filter(None, map(sorted, runs)):
+            index.add_sorted(run)
+        assert [number for block in index._blocks for number in block] == sorted(chain.from_iterable(runs))
+        assert index._firsts == [block[0] for block in index._blocks]
+        assert all(len(block) <= ordered.BLOCK for block in index._blocks) and len(index) == sum(map(len, runs))
     finally:
         ordered.BLOCK = before
 
@@ -84,6 +100,22 @@ def test_a_shelf_agrees_with_a_search_over_all_entries(
     for key in list(model):
         shelf.discard(key)
     assert not shelf.has_below(bytes(4), 0) and not shelf.has_below(bytes(16), 0) and shelf.index_bytes == 0
+
+
+@settings(max_examples=100)
+@given(st.lists(st.lists(st.tuples(KEYS, VALUES.filter(bool)), max_size=30), max_size=4), st.booleans())
+def test_loading_is_setting_each(pages: list[list[tuple[bytes, int]]], promiscuous: bool) -> None:
+    loaded, single = (Listings(DictTable, (promiscuous,)) for _ in range(2))
+    for page in pages:
+        assert loaded.load(iter(page)) == len(page)
+        for key, number in page:
+            single.set(key, number)
+    assert sorted(loaded.items()) == sorted(single.items())
+    one, other = loaded.shelves[promiscuous], single.shelves[promiscuous]
+    assert one._index._lengths == other._index._lengths and one.index_bytes == other.index_bytes
+    for key, _ in chain.from_iterable(pages):
+        addr, plen = split_key(key)
+        assert all(one.has_below(mask(addr, n), n) == other.has_below(mask(addr, n), n) for n in range(plen + 1))
 
 
 def test_listings_keep_each_kind_its_own_shelf() -> None:

@@ -64,14 +64,15 @@ class Served:
         return sys.executable, "-m", "spamcannibal", "-c", str(self.settings), *map(str, words)
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
+        seen = self._ready_count()
         with self.log.open("ab") as log:
             process = self.host.start(*self.command("dnsbl", *options), stderr=log, env=environment())
-        seen = self.log.read_text().count("READY")
-        wait_for(
-            lambda: self.log.read_text().count("READY") > seen or process.poll() is not None, "the server is ready"
-        )
+        wait_for(lambda: self._ready_count() > seen or process.poll() is not None, "the server is ready")
         assert process.poll() is None, self.log.read_text()
         return process
+
+    def _ready_count(self) -> int:
+        return self.log.read_text().count("READY") if self.log.exists() else 0
 
     def add(self, key: str, text: str = "", flags: int = PUBLISHED, contrib: Hearsay | None = None) -> None:
         item = NewListing(parse_key(key), text=text, source="admin:test", flags=flags, contrib=contrib)
@@ -183,7 +184,7 @@ def test_a_change_is_answered_as_soon_as_it_is_followed(served: Served) -> None:
     assert served.short(name) == ""
     for text in ("first reason", "second reason"):
         served.add("192.0.2.50", text)
-        wait_for(lambda: served.short(name, "TXT") == f'"{text}"', f"the text is {text}")
+        wait_for(lambda want=f'"{text}"': served.short(name, "TXT") == want, f"the text is {text}")
         assert served.short(name) == "127.0.0.2"
     served.store.amend(parse_key("192.0.2.50"), Amendment(flags=0), "admin:test", 1_700_000_000)
     wait_for(lambda: served.short(name) == "", "it is hidden")

@@ -42,6 +42,21 @@ class Ordered:
         if len(block) > BLOCK:
             self._split(index)
 
+    def add_sorted(self, numbers: list[int]) -> None:
+        """Put numbers in that are in order; quick where they lie past all that is in."""
+        if self._blocks and numbers[0] < self._blocks[-1][-1]:
+            for number in numbers:
+                self.add(number)
+            return
+        at = 0
+        if self._blocks:
+            at = BLOCK - len(self._blocks[-1])
+            self._blocks[-1].extend(numbers[:at])
+        for start in range(at, len(numbers), BLOCK):
+            self._blocks.append(array(self._typecode, numbers[start : start + BLOCK]))
+            self._firsts.append(numbers[start])
+        self._count += len(numbers)
+
     def remove(self, number: int) -> bool:
         """Take a number out once; say whether it was there."""
         index = bisect_right(self._firsts, number) - 1
