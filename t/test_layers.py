@@ -27,6 +27,8 @@ CORE = LIB / "spamcannibal" / "core"
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record"}
 HOST = {"service"}
 SHELLS = {
+    "dnsbl.client",
+    "dnsbl.publisher",
     "dnsbl.server",
     "dnsbl.sockets",
     "dnsbl.tcp",

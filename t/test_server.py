@@ -249,6 +249,38 @@ def test_a_store_that_fails_costs_texts_and_nothing_else() -> None:
         assert made.texts.failures == 1
 
 
+def test_more_waiting_datagrams_than_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spamcannibal.dnsbl.server.WAITING_LIMIT", 2)
+    monkeypatch.setattr(texts, "WAIT_S", 60.0)
+    gate = threading.Event()
+
+    def read(key: bytes) -> str:
+        gate.wait(30)
+        return "slow"
+
+    with running(read_text=read) as made, datagram(made.peers[0]) as waiting:
+        waiting.settimeout(20)
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        for _ in range(3):
+            waiting.send(Q2)
+        replies = [outcome(dnslib.DNSRecord.parse(waiting.recv(4096)))]
+        gate.set()
+        replies += [outcome(dnslib.DNSRecord.parse(waiting.recv(4096))) for _ in range(2)]
+        assert replies == ['"192.0.2.2 is listed"', '"slow"', '"slow"']
+
+
+def test_a_bug_in_reading_texts_answers_servfail() -> None:
+    def read(key: bytes) -> str:
+        raise RuntimeError("bug")
+
+    with running(read_text=read) as made, made.tcp() as tcp:
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        tcp.sendall(framed(Q2))
+        for reply in (made.udp(Q2), receive(tcp)):
+            assert (reply[3] & 15, len(reply)) == (2, 12)
+        assert outcome(dnslib.DNSRecord.parse(made.udp(Q1))) == "127.0.0.2"
+
+
 def test_a_bug_answers_servfail_and_is_told() -> None:
     def broken(addr: bytes) -> tuple[int, int]:
         raise RuntimeError("bug")

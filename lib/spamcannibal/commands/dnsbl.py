@@ -126,6 +126,8 @@ def _follow(
     beat_s = watchdog_s()
     complained = beaten = -COMPLAIN_S
     while not signals.stop:
+        if not server.is_alive:
+            raise Unavailable("dnsbl: the answering thread ended; the supervisor should start us anew")
         if signals.take_reload():
             settings = _reloaded(settings, publisher, server, log, reload)
         try:

@@ -25,9 +25,11 @@ from spamcannibal.dnsbl.answer import Pending, Transport, View
 from spamcannibal.dnsbl.sockets import ANCILLARY_BYTES, Ancillary, bind_pair, reply_source
 from spamcannibal.dnsbl.tcp import TcpServer
 from spamcannibal.dnsbl.texts import Texts
+from spamcannibal.errors import Unavailable
 
 BATCH = 64  # datagrams of one socket before the others have their turn
 DATAGRAM_BYTES = 65536
+WAITING_LIMIT = 4096  # datagrams that wait for a text; past it they get the zone's own
 START_S = 10.0
 
 
@@ -81,7 +83,13 @@ class Server:
         self._view = view
         self._texts = texts
         self._thread.start()
-        self._ready.wait(START_S)
+        if not self._ready.wait(START_S):
+            raise Unavailable("dnsbl: the answering thread does not start")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether queries are being answered."""
+        return self._thread.is_alive()
 
     def publish(self, view: View) -> None:
         """Answer from another view."""
@@ -123,6 +131,8 @@ class Server:
             query = bytes(memoryview(self._buffer)[:size])
             source = reply_source(ancillary)
             result = self._guarded(query, self._udp, self._view)
+            if isinstance(result, Pending) and len(self._tasks) >= WAITING_LIMIT:
+                result = self._told(query, self._udp, result, b"")
             if isinstance(result, Pending):
                 task = self._loop.create_task(self._answer_later(sock, query, result, source, peer))
                 self._tasks.add(task)  # the loop itself holds tasks weakly
@@ -144,19 +154,28 @@ class Server:
 
     async def _complete(self, query: bytes, transport: Transport, pending: Pending) -> bytes | None:
         """Return the reply that waits for a text."""
-        text = await self._texts.fetch(pending.key)
+        try:
+            text = await self._texts.fetch(pending.key)
+        except Exception as error:
+            return self._failed(query, error)
+        return self._told(query, transport, pending, text)
+
+    def _told(self, query: bytes, transport: Transport, pending: Pending, text: bytes) -> bytes | None:
+        """Return the reply now that the text is known."""
         view = replace(self._view, text=lambda key: text if key == pending.key else b"")
         result = self._guarded(query, transport, view)
-        assert not isinstance(result, Pending)
-        return result
+        return None if isinstance(result, Pending) else result
 
     def _guarded(self, query: bytes, transport: Transport, view: View) -> bytes | Pending | None:
         try:
             return answers.answer(query, view, transport)
         except Exception as error:
-            self.counters["failed"] += 1
-            self._log.emit("DNSFAIL", error=f"{type(error).__name__}: {error}", query=query[:64].hex())
-            return answers.servfail(query)
+            return self._failed(query, error)
+
+    def _failed(self, query: bytes, error: Exception) -> bytes | None:
+        self.counters["failed"] += 1
+        self._log.emit("DNSFAIL", error=f"{type(error).__name__}: {error}", query=query[:64].hex())
+        return answers.servfail(query)
 
     def _send(self, sock: socket.socket, reply: bytes | None, source: Ancillary, peer: Any) -> None:
         self._count("udp", reply)

@@ -1,0 +1,126 @@
+"""An entry of an export: a listed network, or an exception inside one. Which entries there are, and their order. Pure.
+
+Three selections, each a rule for one table value (record.table_value):
+
+| selection | listed | exception: what lies in it is let be | left out |
+|---|---|---|---|
+| published | what the zone shows: zone.answer_code | EXCLUDED | hearsay that the zone hides, SHADOW |
+| refused | what this host's tarpit refuses | EXCLUDED, SHADOW, mode OBSERVE | nothing |
+| all | everything that is listed, in whatever mode | EXCLUDED | nothing |
+
+In each the longest prefix decides, as in the tarpit and in DNS. A shadow entry inside a refused network is let be by
+the tarpit, so it is an exception there; DNS does not show it, so it does not hide the network around it.
+
+Order: by address, and of those with the same address the widest first, so that every network comes before what lies in
+it. Store keys have the bare host before the networks that begin with it; `ordered` mends that.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from spamcannibal.addr import format_addr, format_key, make_key, split_key
+from spamcannibal.dnsbl.zone import answer_code
+from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value
+
+EXCEPTION = b""
+
+# Table value -> the code it is exported with, EXCEPTION, or None: not in this export.
+Select = Callable[[int], bytes | None]
+Row = tuple[bytes, Listing]
+
+
+class Entry(NamedTuple):
+    """`addr` is the network's number, `code` its answer address (EXCEPTION: not listed), `text` its own, if any."""
+
+    bits: int
+    addr: int
+    plen: int
+    code: bytes
+    text: str = ""
+    listing: Listing | None = None
+
+    @property
+    def is_listed(self) -> bool:
+        return self.code != EXCEPTION
+
+    @property
+    def is_host(self) -> bool:
+        return self.plen == self.bits
+
+    @property
+    def end(self) -> int:
+        """The number after the last address."""
+        return self.addr + (1 << self.bits - self.plen)
+
+    @property
+    def packed(self) -> bytes:
+        return self.addr.to_bytes(self.bits // 8, "big")
+
+    @property
+    def key(self) -> bytes:
+        return make_key(self.packed, self.plen)
+
+    @property
+    def name(self) -> str:
+        """The address or prefix as text; a host has no length."""
+        return format_key(self.key)
+
+    @property
+    def prefix(self) -> str:
+        """The prefix as text, with its length always."""
+        return f"{format_addr(self.packed)}/{self.plen}"
+
+    def covers(self, other: "Entry") -> bool:
+        return self.plen <= other.plen and self.addr <= other.addr < self.end
+
+    def at(self, addr: int, plen: int) -> "Entry":
+        """Return a part of this entry."""
+        return self._replace(addr=addr, plen=plen)
+
+
+def of_key(key: bytes, code: bytes, text: str = "", listing: Listing | None = None) -> Entry:
+    addr, plen = split_key(key)
+    return Entry(len(addr) * 8, int.from_bytes(addr, "big"), plen, code, text, listing)
+
+
+def published(promiscuous: bool) -> Select:
+    """Return the selection of a zone."""
+
+    def select(value: int) -> bytes | None:
+        _, _, flags = split_table_value(value)
+        if flags & SHADOW:
+            return None
+        return EXCEPTION if flags & EXCLUDED else answer_code(value, promiscuous)
+
+    return select
+
+
+def refused(value: int) -> bytes | None:
+    """Select what the tarpit refuses."""
+    code, mode, flags = split_table_value(value)
+    return EXCEPTION if flags & (EXCLUDED | SHADOW) or mode == Mode.OBSERVE else code
+
+
+def everything(value: int) -> bytes | None:
+    """Select all that is listed."""
+    code, _, flags = split_table_value(value)
+    return EXCEPTION if flags & EXCLUDED else code
+
+
+def ordered(keys: Iterable[Row]) -> Iterator[Row]:
+    """Put rows of one family in key order into the order of entries, holding those of one address at a time."""
+    same: list[Row] = []
+    for row in keys:
+        if same and _address(row[0]) != _address(same[0][0]):
+            yield from sorted(same, key=_length)
+            same = []
+        same.append(row)
+    yield from sorted(same, key=_length)
+
+
+def _address(key: bytes) -> bytes:
+    return key[:-1] if len(key) in (5, 17) else key
+
+
+def _length(row: Row) -> int:
+    return split_key(row[0])[1]
