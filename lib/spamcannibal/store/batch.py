@@ -17,10 +17,16 @@ from typing import Any
 import msgspec
 
 from spamcannibal import record
+from spamcannibal.errors import Unavailable
 from spamcannibal.record import Action, Change, Contrib, Listing, Mode, Piece
 from spamcannibal.store.contacts import read_tally, write_tally
 from spamcannibal.store.env import Env, Txn
-from spamcannibal.store.handles import NAMES
+from spamcannibal.store.handles import LOADING_KEY, NAMES
+
+
+def history_row(key: bytes, seq: int) -> bytes:
+    """Give the key of history: the length in front keeps the rows of one key together."""
+    return bytes((len(key),)) + key + record.pack_seq(seq)
 
 
 class Hearsay(msgspec.Struct, frozen=True):
@@ -62,6 +68,10 @@ class Batch:
         self._txn = txn
         self._now_ms = now_ms
         self._limits = limits
+        if env.db("meta").exists(LOADING_KEY, txn=txn):
+            raise Unavailable(
+                f"{env.path}: a dump is being loaded; wait, or if that failed run `spamcannibal db load` again"
+            )
         self.tally = read_tally(env, txn)
 
     def finish(self) -> None:
@@ -138,7 +148,7 @@ class Batch:
         change = Change(seq, self._now_ms, action, key, *said)
         packed = record.pack_seq(seq)
         self._journals.put(packed, record.pack_change(change), self._txn)
-        self._history.put(bytes((len(key),)) + key + packed, removed, self._txn)
+        self._history.put(history_row(key, seq), removed, self._txn)
         return seq
 
     def _justify(self, item: NewListing, is_new: bool) -> bytes:

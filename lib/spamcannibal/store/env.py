@@ -79,7 +79,7 @@ class _Shared:
         self.gate.begin()
         if recover:
             self.gate.renew()  # first: should we die in the middle, nobody goes on with the old one
-        self.handles = Handles(self.path, self.readonly, self.cache_bytes, recover)
+        self.handles = Handles(self.path, self.readonly, self.cache_bytes, bdb.DB_RECOVER if recover else 0)
         self.generation = self.gate.generation
         self.gate.join()
         return self.handles
@@ -117,9 +117,13 @@ class Env:
 
     def db(self, name: str) -> Any:
         """Give a database's handle, only inside fn of run or read."""
+        return self.handles().dbs[name]
+
+    def handles(self) -> Handles:
+        """Give all handles, only inside fn of run or read."""
         if self._inside is None:
             raise StoreError("store: a database was asked for outside of run and read")
-        return self._inside.dbs[name]
+        return self._inside
 
     def read(self, fn: Callable[[], T]) -> T:
         """Return fn(); it may be called a second time, after recovery. Cursors must be closed when it ends."""

@@ -4,7 +4,8 @@
     journal                               by sequence number u64
     history                               by length of key u8, key, sequence number: empty, or what an unlisting took
     expiry                                by expiry_ms u64, key: empty
-    meta                                  "format": version of all this; "tally": last sequence number and counts
+    meta                                  "format": version of all this; "tally": last sequence number and counts;
+                                          "loading": there while a dump is being loaded, see exchange.py
 
 All are B-trees of 4 KiB pages, one file each, transactional. There is no lock subsystem: gate.py lets one thread of one
 process in at a time, so there is nothing to lock, nothing to dead-lock, no lock table to outgrow, and each call costs
@@ -24,6 +25,7 @@ from spamcannibal.errors import ConfigError, StoreError
 
 NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "meta")
 FORMAT_KEY, FORMAT = b"format", b"1"
+LOADING_KEY = b"loading"
 MIB = 1 << 20
 LOG_FILE_BYTES = 16 * MIB
 LOG_BUFFER_BYTES = MIB
@@ -37,8 +39,8 @@ DATA_MODE, SHARED_MODE = 0o640, 0o660
 class Handles:
     """The open environment `env` and its databases `dbs` by name, of one generation."""
 
-    def __init__(self, path: Path, readonly: bool, cache_bytes: int, recover: bool) -> None:
-        """Open all, creating what is missing; recover first if asked. Ask only when inside the gate.
+    def __init__(self, path: Path, readonly: bool, cache_bytes: int, recover: int) -> None:
+        """Open all, creating what is missing; `recover` is 0, DB_RECOVER or DB_RECOVER_FATAL. Only inside the gate.
 
         StoreError or ConfigError says what is wrong with the files; bdb.DBRunRecoveryError means: recover.
         """
@@ -59,14 +61,14 @@ class Handles:
             self.drop()
             raise
 
-    def _open(self, readonly: bool, cache_bytes: int, recover: bool) -> None:
+    def _open(self, readonly: bool, cache_bytes: int, recover: int) -> None:
         self.env.set_cachesize(cache_bytes >> 30, cache_bytes & ((1 << 30) - 1), 1)
         self.env.set_lg_max(LOG_FILE_BYTES)
         self.env.set_lg_bsize(LOG_BUFFER_BYTES)
         self.env.set_lg_filemode(DATA_MODE)
         create = 0 if readonly else bdb.DB_CREATE
         flags = bdb.DB_INIT_TXN | bdb.DB_INIT_LOG | bdb.DB_INIT_MPOOL | create
-        self.env.open(str(self.path), flags | (bdb.DB_RECOVER if recover else 0), SHARED_MODE)
+        self.env.open(str(self.path), flags | recover, SHARED_MODE)
         if recover:
             self._settle_regions()
         for name in NAMES:

@@ -13,7 +13,7 @@ from spamcannibal.errors import StoreError
 from spamcannibal.guard import Guard
 from spamcannibal.record import Change, Contact, Contrib, Listing, Piece, Tally
 from spamcannibal.store import contacts
-from spamcannibal.store.batch import Amendment, Batch, Hearsay, Limits, NewListing
+from spamcannibal.store.batch import Amendment, Batch, Hearsay, Limits, NewListing, history_row
 from spamcannibal.store.env import Env, Txn
 
 __all__ = ["Amendment", "Hearsay", "Limits", "NewListing", "Store"]
@@ -44,7 +44,7 @@ class Store:
 
     def __init__(self, env: Env, guard: Guard, limits: Limits | None = None) -> None:
         self.env = env
-        self._guard = guard
+        self.guard = guard
         self._limits = limits or Limits()
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Store:
         for item in items:
             split_key(item.key)
             record.table_value(item.code, item.mode, item.flags)
-            self._guard.check(item.key)
+            self.guard.check(item.key)
         return self._batch(now, lambda batch: [batch.list(item) for item in items])
 
     def unlist(self, keys: Sequence[bytes], source: str, reason: str, now: float) -> Seqs:
@@ -196,8 +196,9 @@ class Store:
 
     def removed(self, key: bytes, seq: int) -> tuple[Contrib | None, Pieces]:
         """Give what the unlisting of number `seq` took away: hearsay and evidence, for undo."""
-        row = bytes((len(key),)) + key + record.pack_seq(seq)
-        return self._record("history", row, lambda data: record.unpack_removed(data) if data else None) or (None, [])
+        unpack = record.unpack_removed
+        row = history_row(key, seq)
+        return self._record("history", row, lambda data: unpack(data) if data else None) or (None, [])
 
     def _tally(self) -> Tally:
         return contacts.read_tally(self.env)

@@ -1,0 +1,111 @@
+"""Hot backup: copy a store that is in use into a directory that is a store by itself.
+
+    1  hold the log files: nobody removes any while this lasts
+    2  copy the databases in pieces, each inside the gate, so that no page is torn; pages are of different moments
+    3  copy the logs, the last one in one piece; that moment is the backup's
+    4  recover the copy from the first log on (DB_RECOVER_FATAL), which brings all pages to that moment
+    5  fsync, rename into place
+
+Whatever was committed before step 3 is in the backup; nothing of it exists under its name unless all went well. To
+restore, stop everything, put the copy in the place of the store.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from berkeleydb import db as bdb
+
+from spamcannibal.errors import SpamCannibalError, StoreError
+from spamcannibal.store.env import Env
+from spamcannibal.store.handles import MIB, NAMES, Handles, explain
+
+PIECE_BYTES = 4 * MIB
+
+
+def backup(env: Env, target: Path, progress: Callable[[int], None] = lambda count: None) -> int:
+    """Copy the store to `target`, which must not exist; give the copy's size. progress gets bytes copied."""
+    partial = target.with_name(target.name + ".partial")
+    if target.exists():
+        raise StoreError(f"{target}: exists; name a new directory")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        with env.logs_held():
+            for name in NAMES:
+                _copy(env, env.path / name, partial / name, progress)
+            _copy_logs(env, partial, progress)
+        _recover(partial)
+        _sync(partial)
+        partial.rename(target)
+        _sync_one(target.absolute().parent)
+    except (OSError, SpamCannibalError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"{error.filename or target}: {error.strerror}") from None
+        raise
+    return size_bytes(target)
+
+
+def size_bytes(path: Path) -> int:
+    """Give the size of a store's databases and logs."""
+    return sum(file.stat().st_size for file in path.iterdir() if file.name in NAMES or file.name.startswith("log."))
+
+
+def _copy(env: Env, source: Path, target: Path, progress: Callable[[int], None]) -> None:
+    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
+        while data := env.read(lambda: reader.read(PIECE_BYTES)):
+            writer.write(data)
+            progress(len(data))
+
+
+def _copy_logs(env: Env, partial: Path, progress: Callable[[int], None]) -> None:
+    done: set[str] = set()
+    while True:
+        # A log file that has a successor does not change any more.
+        *full, _ = _logs(env.path)
+        for log in full:
+            if log.name not in done:
+                progress(shutil.copyfile(log, partial / log.name).stat().st_size)
+                done.add(log.name)
+        if env.read(lambda: _copy_last(env.path, partial, done)):
+            return
+
+
+def _copy_last(path: Path, partial: Path, done: set[str]) -> bool:
+    """Copy the last log, at one moment, unless another full one appeared meanwhile."""
+    *full, last = _logs(path)
+    if any(log.name not in done for log in full):
+        return False
+    shutil.copyfile(last, partial / last.name)
+    return True
+
+
+def _logs(path: Path) -> list[Path]:
+    return sorted(path.glob("log.*"))
+
+
+def _recover(path: Path) -> None:
+    try:
+        handles = Handles(path, readonly=False, cache_bytes=16 * MIB, recover=bdb.DB_RECOVER_FATAL)
+        handles.env.txn_checkpoint(0, 0, bdb.DB_FORCE)
+        handles.env.log_archive(bdb.DB_ARCH_REMOVE)
+        handles.close()
+    except bdb.DBError as error:
+        raise explain(path, error) from None
+    for region in path.glob("__db.*"):
+        region.unlink()
+
+
+def _sync(path: Path) -> None:
+    for file in (*path.iterdir(), path):
+        _sync_one(file)
+
+
+def _sync_one(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,251 @@
+"""Dump and load: the whole store as JSON lines, see lines.py.
+
+A dump is taken while others write: pages of listings first; then what changed meanwhile is said again (a later line
+overrides), until little is left, and the rest at one moment together with the journal's end. So the listings are those
+of the journal's last number. Contacts have no such moment.
+
+A load fills an empty store. While it runs the store carries a mark that makes other writers of listings stop; should it
+fail or be killed, the next load empties the store and begins again. What the never-list forbids today is unlisted at
+the end, with a journal record that says so.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import msgspec
+
+from spamcannibal import record
+from spamcannibal.addr import format_key
+from spamcannibal.errors import NeverListed, StoreError, WireError
+from spamcannibal.record import Action, Change, Contrib, Piece
+from spamcannibal.store import lines
+from spamcannibal.store.batch import history_row
+from spamcannibal.store.contacts import read_tally, write_tally
+from spamcannibal.store.env import Txn
+from spamcannibal.store.handles import FORMAT, FORMAT_KEY, LOADING_KEY, NAMES
+from spamcannibal.store.stores import Store, scan
+
+PAGE_LIMIT = 1000
+
+
+class Loaded(msgspec.Struct):
+    """What a load did: lines by kind, and the listings that the never-list forbids."""
+
+    listings: int = 0
+    contacts: int = 0
+    changes: int = 0
+    refused: list[str] = []
+
+
+def dump(store: Store) -> Iterator[bytes]:
+    """Yield the lines of a dump, each with its newline."""
+    count = 0
+    yield lines.encode(lines.HeadLine(lines.FORMAT)) + b"\n"
+    for line in _lines(store):
+        count += 1
+        yield lines.encode(line) + b"\n"
+    yield lines.encode(lines.EndLine(count)) + b"\n"
+
+
+def load(
+    store: Store, stream: Iterable[bytes], name: str, now: float, progress: Callable[[int], None] = lambda count: None
+) -> Loaded:
+    """Fill an empty store from the lines of a dump; WireError names `name` and the line that is wrong."""
+    _begin(store)
+    loaded, refused = Loaded(), set[bytes]()
+    batch: list[lines.Value] = []
+    for value in _values(stream, name):
+        batch.append(value)
+        if len(batch) == PAGE_LIMIT:
+            _write(store, batch, loaded, refused)
+            progress(len(batch))
+            batch = []
+    _write(store, batch, loaded, refused)
+    store.env.run(lambda txn: store.env.db("meta").delete(LOADING_KEY, txn))
+    store.env.checkpoint()
+    _unlist(store, sorted(refused), loaded, now)
+    return loaded
+
+
+def _lines(store: Store) -> Iterator[lines.AnyLine]:
+    seq = store.last_seq()
+    yield from _listings(store)
+    while len(changes := store.read(seq, PAGE_LIMIT)) == PAGE_LIMIT:
+        yield from store.env.read(partial(_again, store, changes))
+        seq = changes[-1].seq
+    last, again = store.env.read(lambda: _rest(store, seq))
+    yield from again
+    after: bytes | None = None
+    while page := store.page("archive", after, PAGE_LIMIT):
+        yield from (lines.contact_line(key, contact) for key, contact in page)
+        after = page[-1][0]
+    yield from _changes(store, last)
+
+
+def _listings(store: Store) -> Iterator[lines.AnyLine]:
+    start = b""
+    while page := store.env.read(partial(_listing_page, store, start)):
+        yield from (line for _, line in page)
+        start = page[-1][0] + b"\0"
+
+
+def _listing_page(store: Store, start: bytes) -> list[tuple[bytes, lines.AnyLine]]:
+    return [(key, _listing(store, key, data)) for key, data in scan(store.env.db("tarpit"), start, PAGE_LIMIT)]
+
+
+def _rest(store: Store, seq: int) -> tuple[int, list[lines.AnyLine]]:
+    """Say again what changed after seq, all at one moment; give that moment's last number too."""
+    rows = scan(store.env.db("journal"), record.pack_seq(seq + 1), 1 << 62)
+    changes = [record.unpack_change(record.unpack_seq(key), data) for key, data in rows]
+    return (changes[-1].seq if changes else seq), _again(store, changes)
+
+
+def _again(store: Store, changes: list[Change]) -> list[lines.AnyLine]:
+    found = {change.key: store.env.db("tarpit").get(change.key) for change in changes}
+    return [
+        lines.GoneLine(format_key(key)) if data is None else _listing(store, key, data) for key, data in found.items()
+    ]
+
+
+def _listing(store: Store, key: bytes, data: bytes) -> lines.ListingLine:
+    contrib, evidence = (store.env.db(name).get(key) for name in ("blcontrib", "evidence"))
+    why: tuple[Contrib | None, list[Piece]] = (
+        record.unpack_contrib(contrib) if contrib else None,
+        record.unpack_evidence(evidence) if evidence else [],
+    )
+    return lines.listing_line(key, record.unpack_listing(data), why)
+
+
+def _changes(store: Store, last: int) -> Iterator[lines.AnyLine]:
+    seq = 0
+    while seq < last and (changes := store.read(seq, PAGE_LIMIT)):
+        for change in changes:
+            if change.seq <= last:
+                is_end = change.action is Action.UNLIST
+                yield lines.change_line(change, store.removed(change.key, change.seq) if is_end else (None, []))
+        seq = changes[-1].seq
+
+
+def _begin(store: Store) -> None:
+    """Mark the store as being loaded; empty it if an earlier load did not end."""
+    env = store.env
+
+    def begin(txn: Txn) -> None:
+        meta = env.db("meta")
+        if meta.get(LOADING_KEY, txn=txn) is not None:
+            for name in NAMES:
+                env.db(name).truncate(txn)
+            meta.put(FORMAT_KEY, FORMAT, txn)
+        elif any(scan(env.db(name), b"", 1, txn) for name in NAMES if name != "meta"):
+            raise StoreError(f"{env.path}: not empty; a dump is loaded into a new store only")
+        meta.put(LOADING_KEY, b"", txn)
+
+    env.run(begin)
+
+
+def _values(stream: Iterable[bytes], name: str) -> Iterator[lines.Value]:
+    """Yield what the lines between head and end say; WireError names the line that is wrong, or what is missing."""
+    count, end = -1, None
+    for number, data in enumerate(stream, 1):
+        line = lines.parse(data, f"{name}:{number}")
+        if end is not None:
+            raise WireError(f"{name}:{number}: a line after the end")
+        if number == 1:
+            if not isinstance(line, lines.HeadLine) or line.format != lines.FORMAT:
+                raise WireError(f"{name}:1: not a dump of this release, want a head of format {lines.FORMAT} first")
+        elif isinstance(line, lines.EndLine):
+            end = line
+        elif isinstance(line, lines.HeadLine):
+            raise WireError(f"{name}:{number}: a second head")
+        else:
+            yield lines.value(line, f"{name}:{number}")
+        count += 1
+    if end is None or end.lines != count - 1:
+        raise WireError(f"{name}: cut short after {count} lines; the end that dump writes is missing")
+
+
+def _write(store: Store, batch: list[lines.Value], loaded: Loaded, refused: set[bytes]) -> None:
+    store.env.run(lambda txn: _put_all(store, batch, txn), durable=False)
+    for value in batch:
+        if isinstance(value, lines.ListingValue):
+            loaded.listings += 1
+            try:
+                store.guard.check(value.key)
+            except NeverListed:
+                refused.add(value.key)
+        loaded.contacts += isinstance(value, lines.ContactValue)
+        loaded.changes += isinstance(value, lines.ChangeValue)
+
+
+def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
+    writer = _Writer(store, txn)
+    for value in batch:
+        if isinstance(value, lines.ListingValue):
+            writer.remove(value.key)
+            writer.put_listing(value)
+        elif isinstance(value, lines.GoneValue):
+            writer.remove(value.key)
+        elif isinstance(value, lines.ContactValue):
+            writer.put_contact(value)
+        else:
+            writer.put_change(value)
+    write_tally(store.env, txn, writer.tally)
+
+
+class _Writer:
+    """The raw writes of one transaction of a load."""
+
+    def __init__(self, store: Store, txn: Txn) -> None:
+        self._db = store.env.db
+        self._txn = txn
+        self.tally = read_tally(store.env, txn)
+
+    def remove(self, key: bytes) -> None:
+        """Take away what an earlier line said of a key."""
+        raw = self._db("tarpit").get(key, txn=self._txn)
+        if raw is None:
+            return
+        expiry_ms = record.unpack_listing(raw).expiry_ms
+        self._db("tarpit").delete(key, self._txn)
+        self.tally.count(key, -1)
+        if expiry_ms:
+            self._db("expiry").delete(record.pack_seq(expiry_ms) + key, self._txn)
+        if self._db("evidence").exists(key, txn=self._txn):
+            self._db("evidence").delete(key, self._txn)
+            self.tally.evidence -= 1
+        if self._db("blcontrib").exists(key, txn=self._txn):
+            self._db("blcontrib").delete(key, self._txn)
+            self.tally.blcontrib -= 1
+
+    def put_listing(self, value: lines.ListingValue) -> None:
+        self._db("tarpit").put(value.key, record.pack_listing(value.listing), self._txn)
+        self.tally.count(value.key, 1)
+        if value.listing.expiry_ms:
+            self._db("expiry").put(record.pack_seq(value.listing.expiry_ms) + value.key, b"", self._txn)
+        if value.contrib is not None:
+            self._db("blcontrib").put(value.key, record.pack_contrib(value.contrib), self._txn)
+            self.tally.blcontrib += 1
+        if value.evidence:
+            self._db("evidence").put(value.key, record.pack_evidence(value.evidence), self._txn)
+            self.tally.evidence += 1
+
+    def put_contact(self, value: lines.ContactValue) -> None:
+        self.tally.archive += not self._db("archive").exists(value.key, txn=self._txn)
+        self._db("archive").put(value.key, record.pack_contact(value.contact), self._txn)
+
+    def put_change(self, value: lines.ChangeValue) -> None:
+        change = value.change
+        self._db("journal").put(record.pack_seq(change.seq), record.pack_change(change), self._txn)
+        contrib = record.pack_contrib(value.contrib) if value.contrib else None
+        evidence = record.pack_evidence(value.evidence) if value.evidence else None
+        removed = record.pack_removed(contrib, evidence) if change.action is Action.UNLIST else b""
+        self._db("history").put(history_row(change.key, change.seq), removed, self._txn)
+        self.tally.seq = max(self.tally.seq, change.seq)
+
+
+def _unlist(store: Store, keys: list[bytes], loaded: Loaded, now: float) -> None:
+    """Take off the list what the never-list forbids today."""
+    for start in range(0, len(keys), PAGE_LIMIT):
+        part = keys[start : start + PAGE_LIMIT]
+        store.unlist(part, "load", "the never-list forbids it", now)
+        loaded.refused += [format_key(key) for key in part]

@@ -1,0 +1,253 @@
+"""The lines of a dump: the whole store as JSON that any program can read. Pure: records in, lines out, and back.
+
+The first line is the head, the last one the end with the number of lines between, so that a cut file is noticed. Times
+are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
+
+    {"record":"head","format":1}
+    {"record":"listing","key":"192.0.2.1","code":"127.0.0.2","mode":"default","flags":["published"],"listed":…,
+     "contact":…,"expiry":…,"seq":7,"evidence":[{"time":…,"source":"robot:…","body":"…"}]}     or "contrib":{…}
+    {"record":"gone","key":"192.0.2.1"}                 what an earlier line said of this key is over
+    {"record":"contact","key":"192.0.2.9","count":3,"first":…,"last":…}
+    {"record":"change","seq":7,"time":…,"action":"list","key":"192.0.2.1","code":…,"mode":…,"flags":…,"expiry":…,
+     "source":"robot:…","text":"…"}                     an unlist also has what it took away: "contrib", "evidence"
+    {"record":"end","lines":4}
+"""
+
+import base64
+import binascii
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from spamcannibal.addr import format_addr, format_key, parse_addr, parse_key
+from spamcannibal.errors import WireError
+from spamcannibal.record import FLAG_NAMES, Action, Change, Contact, Contrib, Listing, Mode, Piece
+
+FORMAT = 1
+_FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
+
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+
+
+class Body(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    time: Number
+    source: str
+    body: str | UnsetType = UNSET
+    body64: str | UnsetType = UNSET
+
+
+class Heard(msgspec.Struct, forbid_unknown_fields=True):
+    code: str
+    remote_code: str
+    expiry: Number
+    zone: str
+    text: str
+
+
+class Line(msgspec.Struct, tag_field="record", omit_defaults=True, forbid_unknown_fields=True):
+    """Base of the lines; inherited because that is how msgspec shares the tag field."""
+
+
+class HeadLine(Line, tag="head"):
+    format: Number
+
+
+class EndLine(Line, tag="end"):
+    lines: Number
+
+
+class GoneLine(Line, tag="gone"):
+    key: str
+
+
+class ListingLine(Line, tag="listing", kw_only=True):
+    key: str
+    code: str
+    mode: str
+    flags: list[str]
+    listed: Number
+    contact: Number
+    expiry: Number
+    seq: Number
+    contrib: Heard | UnsetType = UNSET
+    evidence: list[Body] = []
+
+
+class ContactLine(Line, tag="contact"):
+    key: str
+    count: Count
+    first: Number
+    last: Number
+
+
+class ChangeLine(Line, tag="change", kw_only=True):
+    seq: Number
+    time: Number
+    action: str
+    key: str
+    code: str
+    mode: str
+    flags: list[str]
+    expiry: Number
+    source: str
+    text: str
+    contrib: Heard | UnsetType = UNSET
+    evidence: list[Body] = []
+
+
+AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | EndLine
+Why = tuple[Contrib | None, list[Piece]]
+
+
+class ListingValue(msgspec.Struct, frozen=True):
+    key: bytes
+    listing: Listing
+    contrib: Contrib | None
+    evidence: list[Piece]
+
+
+class GoneValue(msgspec.Struct, frozen=True):
+    key: bytes
+
+
+class ContactValue(msgspec.Struct, frozen=True):
+    key: bytes
+    contact: Contact
+
+
+class ChangeValue(msgspec.Struct, frozen=True):
+    change: Change
+    contrib: Contrib | None
+    evidence: list[Piece]
+
+
+Value = ListingValue | GoneValue | ContactValue | ChangeValue
+_decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
+encode = msgspec.json.Encoder().encode
+
+
+def parse(data: bytes, where: str) -> AnyLine:
+    """Read one line; WireError names `where` and what is wrong."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WireError(f"{where}: {error}") from None
+
+
+def listing_line(key: bytes, listing: Listing, why: Why) -> ListingLine:
+    return ListingLine(
+        key=format_key(key),
+        code=format_addr(listing.code),
+        mode=listing.mode.name.lower(),
+        flags=flag_names(listing.flags),
+        listed=listing.listed_ms,
+        contact=listing.contact_ms,
+        expiry=listing.expiry_ms,
+        seq=listing.seq,
+        contrib=_heard(why[0]),
+        evidence=[_body(piece) for piece in why[1]],
+    )
+
+
+def contact_line(key: bytes, contact: Contact) -> ContactLine:
+    return ContactLine(format_key(key), contact.count, contact.first_ms, contact.last_ms)
+
+
+def change_line(change: Change, removed: Why) -> ChangeLine:
+    return ChangeLine(
+        seq=change.seq,
+        time=change.time_ms,
+        action=change.action.name.lower(),
+        key=format_key(change.key),
+        code=format_addr(change.code),
+        mode=change.mode.name.lower(),
+        flags=flag_names(change.flags),
+        expiry=change.expiry_ms,
+        source=change.source,
+        text=change.text,
+        contrib=_heard(removed[0]),
+        evidence=[_body(piece) for piece in removed[1]],
+    )
+
+
+def value(line: AnyLine, where: str) -> Value:
+    """Give what a line says in the program's terms; WireError names `where` and the field that is wrong."""
+    try:
+        return _value(line)
+    except WireError as error:
+        raise WireError(f"{where}: {error}") from None
+
+
+def _value(line: AnyLine) -> Value:
+    if isinstance(line, GoneLine):
+        return GoneValue(parse_key(line.key))
+    if isinstance(line, ContactLine):
+        return ContactValue(parse_addr(line.key), Contact(line.count, line.first, line.last))
+    if not isinstance(line, ListingLine | ChangeLine):
+        raise WireError(f"record: got {type(line).__name__}, want one between head and end")
+    said = (_code(line.code), _mode(line.mode), flag_bits(line.flags))
+    contrib = None if isinstance(line.contrib, UnsetType) else _contrib(line.contrib)
+    evidence = [_piece(body) for body in line.evidence]
+    if isinstance(line, ListingLine):
+        listing = Listing(*said, line.listed, line.contact, line.expiry, line.seq)
+        return ListingValue(parse_key(line.key), listing, contrib, evidence)
+    if line.action.upper() not in Action.__members__:
+        raise WireError(f"action: got {line.action!r}, want one of {', '.join(Action.__members__).lower()}")
+    code, mode, flags = said
+    head = (line.seq, line.time, Action[line.action.upper()], parse_key(line.key))
+    change = Change(*head, code, line.text, line.source, line.expiry, flags, mode)
+    return ChangeValue(change, contrib, evidence)
+
+
+def flag_names(flags: int) -> list[str]:
+    return [name for bit, name in FLAG_NAMES.items() if flags & bit]
+
+
+def flag_bits(names: list[str]) -> int:
+    unknown = set(names) - _FLAG_BITS.keys()
+    if unknown:
+        raise WireError(f"flags: got {', '.join(sorted(unknown))!r}, want {', '.join(_FLAG_BITS)}")
+    return sum(_FLAG_BITS[name] for name in set(names))
+
+
+def _mode(name: str) -> Mode:
+    if name.upper() not in Mode.__members__:
+        raise WireError(f"mode: got {name!r}, want one of {', '.join(Mode.__members__).lower()}")
+    return Mode[name.upper()]
+
+
+def _code(text: str) -> bytes:
+    code = parse_addr(text)
+    if len(code) != 4 or code[0] != 127:
+        raise WireError(f"code: got {text}, want an address in 127.0.0.0/8")
+    return code
+
+
+def _contrib(heard: Heard) -> Contrib:
+    return Contrib(_code(heard.code), parse_addr(heard.remote_code), heard.expiry, heard.zone, heard.text)
+
+
+def _heard(contrib: Contrib | None) -> Heard | UnsetType:
+    if contrib is None:
+        return UNSET
+    remote = format_addr(contrib.remote_code)
+    return Heard(format_addr(contrib.code), remote, contrib.expiry_ms, contrib.zone, contrib.text)
+
+
+def _body(piece: Piece) -> Body:
+    try:
+        return Body(piece.time_ms, piece.source, body=piece.body.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Body(piece.time_ms, piece.source, body64=base64.b64encode(piece.body).decode("ascii"))
+
+
+def _piece(body: Body) -> Piece:
+    if isinstance(body.body64, str):
+        try:
+            return Piece(body.time, body.source, base64.b64decode(body.body64, validate=True))
+        except (binascii.Error, ValueError):
+            raise WireError("body64: not base64") from None
+    return Piece(body.time, body.source, body.body.encode("utf-8") if isinstance(body.body, str) else b"")
