@@ -189,6 +189,17 @@ bool pkt_may_be_tcp(const struct pkt *p)
     return p->proto == PKT_PROTO_TCP || (p->family == 6 && is_extension(p->proto));
 }
 
+bool pkt_is_unicast(unsigned family, const uint8_t *addr)
+{
+    uint8_t any = 0;
+
+    if (family == 4)
+        return addr[0] != 0 && addr[0] < 224;
+    for (unsigned i = 0; i < 16; i++)
+        any |= addr[i];
+    return any != 0 && addr[0] != 0xff;
+}
+
 size_t pkt_reply_len(const struct reply *r)
 {
     return (r->family == 4 ? V4_HEADER : V6_HEADER) + TCP_HEADER + (size_t)r->payload_len;

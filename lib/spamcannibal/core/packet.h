@@ -64,6 +64,9 @@ enum pkt_kind pkt_decode(const uint8_t *p, size_t caplen, bool verify_csum, stru
 /* Whether it is TCP, or what is known leaves that open (a fragment, headers cut off). */
 bool pkt_may_be_tcp(const struct pkt *p);
 
+/* Whether an address is one host's: not multicast, broadcast, reserved or unspecified. */
+bool pkt_is_unicast(unsigned family, const uint8_t *addr);
+
 /* Write a reply to out; its length, or 0 when cap is too small. PKT_REPLY_MAX suffices for payloads up to 512. */
 size_t pkt_build(const struct reply *r, uint8_t *out, size_t cap);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "packet.h"
 #include "siphash.h"
 
 struct slots {
@@ -182,6 +183,8 @@ struct slot *slots_unpack(struct slots *s, uint64_t now_ms, const uint8_t in[SLO
 
     memcpy(key.addr, in + 12, 32);
     if ((in[0] != 4 && in[0] != 6) || (in[1] != 0 && in[1] != 6) || slots_find(s, &key))
+        return NULL;
+    if (!pkt_is_unicast(in[0], key.addr) || !pkt_is_unicast(in[0], key.addr + 16))
         return NULL;
     slot = slots_take(s, &key, now_ms - (age < now_ms ? age : now_ms));
     if (!slot)

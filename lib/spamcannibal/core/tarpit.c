@@ -37,20 +37,10 @@ static bool is_loopback(const struct pkt *p)
     return p->family == 4 ? p->src[0] == 127 : same(p->src, v6, 16);
 }
 
-/* Whether the address is one host's: not multicast, broadcast, reserved or unspecified. */
-static bool is_unicast(uint8_t family, const uint8_t *addr)
-{
-    static const uint8_t none[16] = {0};
-
-    if (family == 4)
-        return addr[0] != 0 && addr[0] < 224;
-    return addr[0] != 0xff && !same(addr, none, 16);
-}
-
 /* Loopback gets here only if so configured; there, one address on both ends is what clients have. */
 static bool is_answerable(const struct pkt *p)
 {
-    if (!is_unicast(p->family, p->src) || !is_unicast(p->family, p->dst))
+    if (!pkt_is_unicast(p->family, p->src) || !pkt_is_unicast(p->family, p->dst))
         return false;
     return !same(p->src, p->dst, 16) || (is_loopback(p) && p->sport != p->dport);
 }
