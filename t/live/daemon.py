@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from live.nets import ROOT, Host, wait_for
-
 from spamcannibal.addr import format_key, parse_key
 from spamcannibal.commands.common import open_store
 from spamcannibal.config import load
@@ -41,8 +40,12 @@ class Daemon:
         self.host = host
         self.path = path
         self.log_path = path / "tarpit.log"
-        (path / "never-list").write_text(NEVER_LIST)
+        self.never_list(NEVER_LIST)
         self.configure(**tarpit)
+
+    def never_list(self, text: str) -> None:
+        """Write the never-list."""
+        (self.path / "never-list").write_text(text)
 
     def configure(self, **tarpit: object) -> None:
         """Write the settings file, with these keys of [tarpit]."""
@@ -113,7 +116,8 @@ class Daemon:
     def list(self, *keys: str, mode: Mode = Mode.DEFAULT) -> None:
         """List addresses or prefixes."""
         with self.store() as store:
-            store.list([NewListing(parse_key(key), PROVEN_CODE, "test", "admin:test", mode) for key in keys], time.time())
+            items = [NewListing(parse_key(key), PROVEN_CODE, "test", "admin:test", mode) for key in keys]
+            store.list(items, time.time())
 
     def unlist(self, *keys: str) -> None:
         """Take addresses off the list."""

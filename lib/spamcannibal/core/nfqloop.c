@@ -46,11 +46,14 @@ struct nfqloop {
     int stop_fd;
     atomic_bool stopping;
 
+    int lost; /* errno if the kernel says that the queue is not ours any more */
+    uint32_t last_id;
     bool owes_verdict; /* the last verdicts were not taken; they were for packets up to owed_id */
     uint32_t owed_id;
 
     struct tp_config config; /* copied from the trap each turn */
     uint64_t epoch_ms, clock_ms;
+    uint64_t asked_ms; /* when the kernel was last asked whether the queue is ours */
     struct nfqloop_counts counts;
     _Atomic uint64_t events_in, events_out;
     struct nfqloop_event events[EVENTS];
@@ -66,7 +69,7 @@ struct nfqloop {
 
 const char *const nfqloop_count_names[] = {
     "turns", "batches", "packets", "listed", "accepted", "dropped", "bad", "truncated", "fragments", "malformed",
-    "refused", "overflows", "verdicts_late", "replies", "replies_failed", "sightings_shed", "events_lost", NULL,
+    "refused", "unseen", "verdicts_late", "replies", "replies_failed", "sightings_shed", "events_lost", NULL,
 };
 _Static_assert(sizeof nfqloop_count_names / sizeof(char *) == sizeof(struct nfqloop_counts) / sizeof(uint64_t) + 1,
                "a name for every counter");
@@ -151,6 +154,14 @@ static unsigned addrlen(const struct pkt *p) { return p->family == 4 ? 4 : 16; }
 
 /* ---- One batch ---- */
 
+/* Packets may be gone by the time of their verdict (ENOENT), but a queue that is no longer ours is lost for good. */
+static void note_refusal(struct nfqloop *l, int error)
+{
+    l->counts.refused += error != 0;
+    if (error == ENODEV || error == EPERM)
+        l->lost = error;
+}
+
 /* The kernel puts one message in a datagram. Returns how many of them are packets, and sets what it can
  * about each; a packet whose message is beyond reading shares the verdict of the one after it. */
 static unsigned read_batch(struct nfqloop *l, unsigned received)
@@ -162,9 +173,12 @@ static unsigned read_batch(struct nfqloop *l, unsigned received)
         enum nfq_kind kind = nfqwire_parse(l->parts[i].iov_base, len, &item->message, &used);
 
         l->counts.malformed += kind == NFQ_MALFORMED || kind == NFQ_NO_ID;
-        l->counts.refused += kind == NFQ_ERROR && item->message.error != 0;
+        if (kind == NFQ_ERROR)
+            note_refusal(l, item->message.error);
         if (kind != NFQ_PACKET)
             continue;
+        l->counts.unseen += item->message.id - l->last_id - 1;
+        l->last_id = item->message.id;
         enum pkt_kind shape = pkt_decode(item->message.data, item->message.caplen, false, &item->packet);
         l->counts.bad += shape == PKT_BAD;
         l->counts.truncated += shape == PKT_TRUNCATED;
@@ -276,9 +290,7 @@ static unsigned receive(struct nfqloop *l, int *error)
     int received = recvmmsg(l->settings.fd, l->messages, BATCH, MSG_DONTWAIT, NULL);
     if (received >= 0)
         return (unsigned)received;
-    if (errno == ENOBUFS)
-        l->counts.overflows++;
-    else if (errno != EAGAIN && errno != EINTR)
+    if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
         *error = errno;
     return 0;
 }
@@ -297,6 +309,15 @@ static int pay_verdict(struct nfqloop *l)
     return send_verdicts(l, sizeof l->verdicts[0], l->owed_id);
 }
 
+/* Asking for what is set already changes nothing, but brings an error if somebody unbound the queue. */
+static int set_flags(struct nfqloop *l)
+{
+    uint8_t message[NFQWIRE_FLAGS_BYTES];
+    /* GSO: take packets as they are, without splitting them and completing their checksums first. */
+    nfqwire_set_flags(message, l->settings.queue, NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO);
+    return send(l->settings.fd, message, sizeof message, MSG_DONTWAIT) < 0 ? -1 : 0;
+}
+
 static void wait_for_work(struct nfqloop *l)
 {
     struct pollfd sources[] = {
@@ -305,7 +326,10 @@ static void wait_for_work(struct nfqloop *l)
     };
     uint64_t now_ms = milliseconds(CLOCK_MONOTONIC), due_ms = trap_next_due(l->settings.trap);
     uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
-    poll(sources, 2, wait_ms < IDLE_MS ? (int)wait_ms : IDLE_MS);
+    if (poll(sources, 2, wait_ms < IDLE_MS ? (int)wait_ms : IDLE_MS) == 0 && now_ms >= l->asked_ms + IDLE_MS) {
+        l->asked_ms = now_ms;
+        set_flags(l);
+    }
 }
 
 static int turn(struct nfqloop *l)
@@ -326,7 +350,7 @@ static int turn(struct nfqloop *l)
     /* A full batch means that more is waiting already. */
     if (!error && received < BATCH)
         wait_for_work(l);
-    return error;
+    return error ? error : l->lost;
 }
 
 /* ---- The loop ---- */
@@ -351,15 +375,13 @@ static int prepare_socket(struct nfqloop *l)
 {
     const struct nfqloop_settings *s = &l->settings;
     uint64_t wanted = (uint64_t)s->queue_length * MESSAGE_COST_BYTES;
-    int on = 1, size = wanted < INT32_MAX / 2 ? (int)wanted : INT32_MAX / 2;
-    uint8_t flags[NFQWIRE_FLAGS_BYTES];
+    int on = 1, size = wanted < INT32_MAX ? (int)(wanted / 2) : INT32_MAX / 2; /* the kernel doubles it */
 
-    /* A full buffer is not an error to us: the kernel fails open and counts it (user_dropped of the queue). */
+    /* A full buffer is no error to us: the kernel fails open and leaves a gap in the packets' numbers, by which we
+     * count it. Of a full queue it leaves no trace, so the queue is to be set longer than the buffer. */
     setsockopt(s->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof on);
     setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-    /* GSO: take packets as they are, without splitting them and completing their checksums first. */
-    nfqwire_set_flags(flags, s->queue, NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO);
-    return send(s->fd, flags, sizeof flags, 0) < 0 ? -1 : 0;
+    return set_flags(l);
 }
 
 static int prepare(struct nfqloop *l)

@@ -25,7 +25,7 @@ struct nfqloop_settings {
     int fd;                 /* netlink socket that is bound to the queue; stays the caller's */
     uint16_t queue;
     uint32_t copy_bytes;    /* of each packet, as the queue is set */
-    uint32_t queue_length;  /* packets, as the queue is set: sizes the socket's buffer */
+    uint32_t queue_length;  /* packets for which the socket's buffer has room at least */
     uint32_t sightings;     /* sources noted between two drains, at most */
     struct addrtable *table; /* both borrowed, and must outlive the loop */
     struct trap *trap;
@@ -44,7 +44,7 @@ struct nfqloop_counts {
     uint64_t fragments;
     uint64_t malformed;        /* netlink messages not understood */
     uint64_t refused;          /* netlink messages of ours that the kernel refused, e.g. for packets gone meanwhile */
-    uint64_t overflows;        /* socket buffer full; the kernel failed open */
+    uint64_t unseen;           /* packets that passed because the socket's buffer had no room for them */
     uint64_t verdicts_late;    /* sends of verdicts that had to be made up for */
     uint64_t replies;
     uint64_t replies_failed;

@@ -14,19 +14,17 @@ from spamcannibal.events import EventLog
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.keep import save_slots
 from spamcannibal.tarpit.notes import (
-    KernelQueue,
     Sighting,
     event_lines,
     flatten,
     growth,
     merge_sightings,
-    parse_kernel_queues,
     sum_counters,
 )
 
 BATCH = 1000  # sightings a transaction
 EXPIRE_LIMIT = 1000
-KERNEL_QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
+SAVE_S, SAVED_A_SECOND = 30.0, 3000
 
 
 class Clerk:
@@ -45,6 +43,7 @@ class Clerk:
         self.listed: list[Sighting] = []
         self.unlisted: list[Sighting] = []
         self._told: dict[str, int] = {}
+        self._saved = 0.0
 
     def write_contacts(self) -> None:
         """Drain the loops, log their events, write the sightings; what the store does not take now waits."""
@@ -70,21 +69,19 @@ class Clerk:
             pass
 
     def save_slots(self) -> None:
-        """Write down who is held, for the next start."""
+        """Write down who is held, for the next start: every second, or more seldom the more there are."""
+        now = time.monotonic()
+        if now - self._saved < min(SAVE_S, self.trap.stats()["held"] / SAVED_A_SECOND):
+            return
+        self._saved = now
         save_slots(self.folder, self.trap.dump())
 
     def counters(self) -> dict[str, int]:
         """Return all counters since the start: loops, kernel queues, trap and our own."""
-        queues = [self.kernel_queues().get(number) for number in self.loops]
         total = sum_counters(loop.counters() for loop in self.loops.values())
-        total["queue_full"] = sum(queue.full + queue.unsent for queue in queues if queue)
         total["contacts_shed"] = self.shed
         total["log_lost"] = self.log.lost
         return {**total, **flatten(self.trap.stats())}
-
-    def kernel_queues(self) -> dict[int, KernelQueue]:
-        """Return what the kernel says about the queues of this network namespace."""
-        return parse_kernel_queues(KERNEL_QUEUES.read_text("ascii"))
 
     def tell_stats(self) -> None:
         """Log what grew since the last time, and how many are held now."""

@@ -30,11 +30,13 @@ from spamcannibal.service import CAP_NET_ADMIN, Signals, notify, set_capabilitie
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.chores import Chore, Worker
-from spamcannibal.tarpit.clerk import KERNEL_QUEUES, Clerk
+from spamcannibal.tarpit.clerk import Clerk
 from spamcannibal.tarpit.firewall import cut_established
 from spamcannibal.tarpit.keep import load_secret, load_slots
-from spamcannibal.tarpit.notes import has_capability, keys_to_cut, merge_reload, parse_kernel_queues, parse_queues
+from spamcannibal.tarpit.notes import has_capability, keys_to_cut, merge_reload, parse_queue_owners, parse_queues
 
+KERNEL_QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
+QUEUE_LENGTHS = 4  # longer than the socket's buffer: what that has no room for is counted (nfqloop.h)
 LOOK_S = 0.5  # how often main looks at the loops
 STALL_S = 10.0  # a loop turns at least twice a second
 CUTS_WAITING = 10_000
@@ -102,7 +104,7 @@ class Daemon:
         follow = [Chore("follow", self.settings.store.follow_interval_s, self._follow)]
         notes = [
             Chore("contacts", 1.0, clerk.write_contacts),
-            Chore("slots", 30.0, clerk.save_slots),
+            Chore("slots", 1.0, clerk.save_slots),
             Chore("expiry", 60.0, clerk.expire),
             Chore("statistics", 60.0, clerk.tell_stats),
         ]
@@ -208,7 +210,8 @@ def bind_queue(number: int, tarpit: TarpitSettings) -> NetfilterQueue:
         bound = NetfilterQueue()
         with warnings.catch_warnings():  # about the socket's buffer, which the loop sets again, beyond the usual limit
             warnings.simplefilter("ignore", RuntimeWarning)
-            bound.bind(number, _no_callback, tarpit.queue_length, COPY_PACKET, tarpit.copy_bytes)
+            length = tarpit.queue_length * QUEUE_LENGTHS
+            bound.bind(number, _no_callback, length, COPY_PACKET, tarpit.copy_bytes)
     except OSError as error:
         raise Unsupported(f"queue {number}: {_why_not_bound(number, str(error))}") from error
     return bound
@@ -221,11 +224,14 @@ def _no_callback(packet: object) -> None:
 def _why_not_bound(number: int, error: str) -> str:
     if not has_capability(Path("/proc/self/status").read_text("ascii"), CAP_NET_ADMIN):
         return "needs CAP_NET_ADMIN and CAP_NET_RAW; start it as root or by the systemd unit, which grants them"
-    if not KERNEL_QUEUES.exists():
+    try:
+        owners = parse_queue_owners(KERNEL_QUEUES.read_text("ascii"))
+    except FileNotFoundError:
         return "this kernel has no nfnetlink_queue; load the module (modprobe nfnetlink_queue) or take another kernel"
-    owner = parse_kernel_queues(KERNEL_QUEUES.read_text("ascii")).get(number)
-    if owner:
-        return f"is bound by netlink port {owner.port_id} (mostly the process id); stop that or set tarpit.queues"
+    except PermissionError:  # only root may read it
+        return f"{error} Is it bound by another process?"
+    if number in owners:
+        return f"is bound by netlink port {owners[number]} (mostly the process id); stop that or set tarpit.queues"
     return error
 
 

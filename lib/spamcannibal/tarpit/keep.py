@@ -1,11 +1,13 @@
 """The two small files that the tarpit keeps beside the store, so that a restart loses no held connection.
 
     tarpit.secret   16 random bytes: the key of our sequence numbers; made once
-    tarpit.slots    what _core.Trap.dump() gave: connections held by stutter; written every half minute and at the end
+    tarpit.slots    what _core.Trap.dump() gave: connections held by stutter; written every second or so and at the end
 
-Both are written whole under another name and then put in place, mode 0600: who knows the secret can forge ACKs.
+Both are written whole under another name and then put in place, mode 0600: who knows the secret can forge ACKs. The
+slots are not forced to the disk: they are for the death of the process, not for that of the machine.
 """
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -21,7 +23,7 @@ def load_secret(folder: Path) -> bytes:
     path = folder / "tarpit.secret"
     try:
         if not path.exists():
-            _write(path, secrets.token_bytes(SECRET_BYTES), replace=False)
+            _write(path, secrets.token_bytes(SECRET_BYTES), is_new=True)
         secret = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; the tarpit's user must be able to write there") from error
@@ -46,26 +48,25 @@ def save_slots(folder: Path, slots: bytes) -> None:
     """Replace the saved slots."""
     path = folder / "tarpit.slots"
     try:
-        _write(path, slots, replace=True)
+        _write(path, slots, is_new=False)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes, replace: bool) -> None:
-    """Put a whole file in place, over an older one only with `replace`; the order outlives a power cut."""
+def _write(path: Path, data: bytes, is_new: bool) -> None:
+    """Put a whole file in place; a new one is on the disk then, and leaves one that is there meanwhile alone."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if replace:
+            if is_new:
+                stream.flush()
+                os.fsync(stream.fileno())
+        if not is_new:
             temporary.replace(path)
             return
-        try:
+        with contextlib.suppress(FileExistsError):
             path.hardlink_to(temporary)
-        except FileExistsError:
-            return
     finally:
         temporary.unlink(missing_ok=True)

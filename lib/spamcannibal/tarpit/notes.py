@@ -16,7 +16,7 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -95,24 +95,10 @@ def parse_queues(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
-class KernelQueue(NamedTuple):
-    """One line of /proc/net/netfilter/nfnetlink_queue: who bound it, what waits, what could not be queued."""
-
-    port_id: int
-    waiting: int
-    full: int  # the queue was full
-    unsent: int  # the socket's buffer was full
-
-
-def parse_kernel_queues(text: str) -> dict[int, KernelQueue]:
-    """Read /proc/net/netfilter/nfnetlink_queue; lines of another form are passed over."""
-    queues = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) >= 7 and all(word.isdigit() for word in words):
-            number, port_id, waiting, _mode, _range, full, unsent = map(int, words[:7])
-            queues[number] = KernelQueue(port_id, waiting, full, unsent)
-    return queues
+def parse_queue_owners(text: str) -> dict[int, int]:
+    """Read queue number -> netlink port from /proc/net/netfilter/nfnetlink_queue."""
+    rows = [line.split() for line in text.splitlines()]
+    return {int(row[0]): int(row[1]) for row in rows if len(row) > 1 and row[0].isdigit() and row[1].isdigit()}
 
 
 def has_capability(status: str, number: int) -> bool:
