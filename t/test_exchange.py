@@ -144,7 +144,10 @@ def test_a_backup_under_writers_opens_as_a_store_with_all_that_was_committed_bef
 
     def write():
         while not stop.is_set():
-            batch = [NewListing(bytes((9, n >> 16, n >> 8 & 255, n & 255)), text="x" * 300) for n, _ in zip(serials, range(50))]
+            batch = [
+                NewListing(bytes((9, n >> 16, n >> 8 & 255, n & 255)), text="x" * 300)
+                for n, _ in zip(serials, range(50), strict=False)
+            ]
             store.list(batch, NOW)
             store.unlist([batch[0].key], "t", "", NOW)
 
@@ -174,7 +177,9 @@ def test_a_backup_needs_a_new_name_and_leaves_nothing_when_it_fails(tmp_path, st
         backup(store.env, tmp_path / "there")
     with pytest.raises(StoreError, match="No such file"):
         backup(store.env, tmp_path / "no" / "copy")
-    monkeypatch.setattr("spamcannibal.store.backup._copy_logs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "spamcannibal.store.backup._copy_logs", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     with pytest.raises(StoreError, match="No space"):
         backup(store.env, tmp_path / "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "there"]

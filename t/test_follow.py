@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from storekit import DictTable, listed, open_store
 
 from spamcannibal.addr import parse_key
 from spamcannibal.record import PUBLISHED
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Amendment, NewListing
+from storekit import DictTable, listed, open_store
 
 NOW = 1_700_000_000.0
 KEYS = [bytes((1, 2, i >> 8, i & 255)) for i in range(300)] + [parse_key("2001:db8::/64"), parse_key("3.0.0.0/8")]

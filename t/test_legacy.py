@@ -120,7 +120,17 @@ def test_times_of_either_byte_order_and_width_are_read(store, tmp_path, lorder, 
         (contrib(code=bytes((10, 1, 1, 1))), (HEARSAY_CODE, "go away", REMOTE, 1_800_000_000_000, "bl.example")),
         (contrib(text=b"caf\xe9"), (CODE, "caf\\xe9", REMOTE, 1_800_000_000_000, "bl.example")),
     ],
-    ids=["plain", "empty host", "host", "no expiry", "short", "short with zero", "proven code", "foreign code", "latin-1"],
+    ids=[
+        "plain",
+        "empty host",
+        "host",
+        "no expiry",
+        "short",
+        "short with zero",
+        "proven code",
+        "foreign code",
+        "latin-1",
+    ],
 )
 def test_every_form_of_a_contrib_record_is_read(data, want):
     old = parse_contrib(data)

@@ -1,15 +1,15 @@
-"""The stores: a listing is one transaction with all that belongs to it, contacts are not listings, reads find the nearest."""
+"""The stores: a listing is one transaction with all that belongs to it; contacts are none; reads find the nearest."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storekit import check_whole, listed, open_store
 
 from spamcannibal import record
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.errors import AddrError, NeverListed, StoreError
 from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED, Action, Mode, Piece
 from spamcannibal.store.stores import BATCH_LIMIT, Amendment, Hearsay, Limits, NewListing
+from storekit import check_whole, listed, open_store
 
 NOW = 1_700_000_000.5
 NOW_MS = 1_700_000_000_500

@@ -17,10 +17,10 @@ import traceback
 from collections import Counter
 
 import pytest
-from storekit import DictTable, check_whole, listed, open_store
 
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import NewListing
+from storekit import DictTable, check_whole, listed, open_store
 
 ROUNDS = int(os.environ.get("SPAMCANNIBAL_KILL_ROUNDS", "120"))
 PATIENCE_S = 60.0

@@ -1,0 +1,181 @@
+"""`spamcannibal db`: check, back up, dump, load or import the database."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+
+from spamcannibal.commands.common import (
+    dry_run_option,
+    emit,
+    json_option,
+    load_settings,
+    open_store,
+    printable,
+    progress,
+)
+from spamcannibal.store.backup import backup, size_bytes
+from spamcannibal.store.check import check as find_problems
+from spamcannibal.store.exchange import dump as dump_lines
+from spamcannibal.store.exchange import load as load_lines
+from spamcannibal.store.legacy import OldFiles, import_files
+from spamcannibal.store.stores import Store
+
+PROBLEMS_SHOWN = 100
+
+
+@click.group()
+def command() -> None:
+    """Check, back up, dump, load or import the database.
+
+    All of it may run while daemons and jobs use the database. Recovery needs no command: whoever opens it next does it.
+    """
+
+
+@command.command()
+@json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Check the files' structure, and that the stores agree with one another. Exit 1 if anything is wrong.
+
+    Others wait while one file's structure is verified (about a second for a million records).
+
+    \b
+    Examples:
+      spamcannibal db check
+      spamcannibal db check --json | jq length
+    """
+    with _store(ctx) as store:
+        counts = store.counts()
+        with progress(sum(counts.values()), "checking") as advance:
+            problems = list(find_problems(store, advance))
+    if as_json:
+        emit([{"problem": problem} for problem in problems], ["problem"], as_json)
+    else:
+        for problem in problems[:PROBLEMS_SHOWN]:
+            click.echo(printable(problem))
+        if len(problems) > PROBLEMS_SHOWN:
+            click.echo(f"… and {len(problems) - PROBLEMS_SHOWN} more")
+        if not problems:
+            emit([{"store": name, "records": number} for name, number in counts.items()], ["store", "records"])
+            click.echo("ok")
+    ctx.exit(1 if problems else 0)
+
+
+@command.command(name="backup")
+@click.argument("directory", type=click.Path(path_type=Path))
+@json_option
+@click.pass_context
+def backup_command(ctx: click.Context, directory: Path, as_json: bool) -> None:
+    """Copy the database, in use or not, into a new DIRECTORY, which can then be used as a database itself.
+
+    \b
+    Examples:
+      spamcannibal db backup /var/backups/spamcannibal-$(date +%F)
+    To restore: stop everything, put the copy at store.path.
+    """
+    with _store(ctx) as store:
+        with progress(size_bytes(store.env.path), "copying") as advance:
+            size = backup(store.env, directory, advance)
+    emit([{"directory": str(directory), "bytes": size}], ["directory", "bytes"], as_json)
+
+
+@command.command()
+@click.argument("file", type=click.File("wb", atomic=True), default="-")
+@click.pass_context
+def dump(ctx: click.Context, file: IO[bytes]) -> None:
+    """Write everything as JSON lines to FILE (or standard output): listings, reasons, contacts, the journal.
+
+    \b
+    Examples:
+      spamcannibal db dump spamcannibal.jsonl
+      spamcannibal db dump | jq -r 'select(.record == "listing").key'
+    """
+    with _store(ctx) as store:
+        counts = store.counts()
+        with progress(counts["tarpit"] + counts["archive"] + counts["journal"], "dumping") as advance:
+            for line in dump_lines(store):
+                file.write(line)
+                advance(1)
+
+
+@command.command()
+@click.argument("file", type=click.File("rb"))
+@json_option
+@click.pass_context
+def load(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
+    """Fill a new, empty database from a dump. Should it be interrupted, run it again: it begins anew.
+
+    Listings that the never-list forbids are taken off again, with a journal record that says so. Exit 1 if any was.
+
+    \b
+    Examples:
+      spamcannibal db load spamcannibal.jsonl
+      ssh other spamcannibal db dump | spamcannibal db load -
+    """
+    with _store(ctx) as store:
+        with progress(None, "loading") as advance:
+            loaded = load_lines(store, file, getattr(file, "name", "-"), time.time(), advance)
+    row = {
+        "listings": loaded.listings,
+        "contacts": loaded.contacts,
+        "changes": loaded.changes,
+        "refused": loaded.refused,
+    }
+    if as_json:
+        emit([row], list(row), as_json)
+    else:
+        emit([{**row, "refused": len(loaded.refused)}], list(row))
+        _tell("never-listed, so not loaded", loaded.refused)
+    ctx.exit(1 if loaded.refused else 0)
+
+
+@command.command(name="import")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@dry_run_option
+@json_option
+@click.pass_context
+def import_command(ctx: click.Context, directory: Path, dry_run: bool, as_json: bool) -> None:
+    """Take over the original's databases (tarpit, archive, blcontrib, evidence) from DIRECTORY.
+
+    Copy them there, or stop what writes them, first. Importing again changes no listing. Exit 1 if anything was left
+    out: damaged records, and addresses that the never-list forbids.
+
+    \b
+    Examples:
+      spamcannibal db import --dry-run /var/run/dbtarpit
+      spamcannibal db import /root/copy-of-dbtarpit
+    """
+    files = OldFiles(directory)
+    try:
+        with _store(ctx) as store:
+            with progress(files.count(), "importing") as advance:
+                done = import_files(store, files, f"import:{directory}", time.time(), advance, dry_run)
+    finally:
+        files.close()
+    row = {"listed": done.listed, "archived": done.archived, "left_out": [list(pair) for pair in done.left_out]}
+    if as_json:
+        emit([row], list(row), as_json)
+    else:
+        emit([{**row, "left_out": len(done.left_out)}], list(row), title="would do" if dry_run else "")
+        _tell("left out", [f"{key}: {reason}" for key, reason in done.left_out])
+    ctx.exit(1 if done.left_out else 0)
+
+
+@contextmanager
+def _store(ctx: click.Context) -> Iterator[Store]:
+    store = open_store(load_settings(ctx))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _tell(what: str, items: list[str]) -> None:
+    for item in items[:PROBLEMS_SHOWN]:
+        click.echo(printable(f"{what}: {item}"), err=True)
+    if len(items) > PROBLEMS_SHOWN:
+        click.echo(f"{what}: … and {len(items) - PROBLEMS_SHOWN} more", err=True)

@@ -1,0 +1,313 @@
+"""`spamcannibal list`: add, remove or show listings."""
+
+import getpass
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import click
+
+from spamcannibal.addr import format_addr, listing_key, parse_addr, parse_key, split_key
+from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
+from spamcannibal.config import Settings
+from spamcannibal.decode import DURATIONS, parse_quantity, shown
+from spamcannibal.errors import AddrError
+from spamcannibal.record import FLAG_NAMES, PUBLISHED, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
+
+COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")
+PAGE_LIMIT = 1000
+ADDRESSES_HELP = "ADDRESSES are addresses or prefixes; - reads them from standard input, one a line."
+
+
+def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read a duration such as 36h or 30d, as seconds."""
+    seconds = None if value is None else parse_quantity(value, DURATIONS)
+    if value is not None and not seconds:
+        raise click.BadParameter(f"got {shown(value)}, want a number with s, m, h, d or w, such as 36h or 30d")
+    return seconds
+
+
+def _code(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
+    """Read an answer code."""
+    try:
+        code = parse_addr(value)
+    except AddrError as error:
+        raise click.BadParameter(str(error)) from None
+    if not bytes((127, 0, 0, 2)) <= code <= bytes((127, 255, 255, 255)) or len(code) != 4:
+        raise click.BadParameter(f"got {shown(value)}, want 127.0.0.2 to 127.255.255.255")
+    return code
+
+
+@click.group()
+def command() -> None:
+    """Add, remove or show listings.
+
+    What is added is refused by the tarpit within a second, everywhere that follows this database.
+    """
+
+
+@command.command(epilog=ADDRESSES_HELP)
+@click.argument("addresses", nargs=-1, required=True)
+@click.option("--text", default="", help="Why, as shown to the world.")
+@click.option(
+    "--code", callback=_code, default="127.0.0.2", metavar="127.x.y.z", show_default=True, help="What DNS answers."
+)
+@click.option(
+    "--mode", type=click.Choice([mode.name.lower() for mode in Mode]), default="default", help="How to refuse."
+)
+@click.option(
+    "--expires",
+    callback=_duration,
+    metavar="DURATION",
+    help="Take it off after this time, such as 36h or 30d; default never.",
+)
+@click.option("--evidence", type=click.File("rb"), help="The proof: a file with the message; default is the text.")
+@click.option(
+    "--publish/--private", default=True, show_default=True, help="Answer for it in DNS, or only refuse it here."
+)
+@dry_run_option
+@json_option
+@click.pass_context
+def add(ctx: click.Context, /, addresses: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) -> None:
+    """List ADDRESSES, all of them or none (of each 1,000).
+
+    An IPv6 address stands for its /64, or what guard.v6_prefix says; write /128 for the host alone. Listing again
+    changes what is different. The never-list is asked; no option overrides it.
+
+    \b
+    Examples:
+      spamcannibal list add 192.0.2.7 --text "spam to a trap" --evidence mail.eml
+      spamcannibal list add 198.51.100.0/24 --expires 30d --mode drop --private
+      spamcannibal list add - --text "from our firewall" < bad-hosts
+    """
+    settings = load_settings(ctx)
+    keys = _keys(addresses, settings)
+    now = time.time()
+    evidence: IO[bytes] | None = options["evidence"]
+    body = evidence.read(settings.store.evidence_limit_bytes) if evidence else None
+    made = [_new(key, options, body, now) for key in keys]
+    store = open_store(settings)
+    try:
+        rows = _add(store, made, now, dry_run)
+    finally:
+        store.close()
+    emit(rows, ("key", "done", "seq"), as_json, "would do" if dry_run else "")
+
+
+@command.command(epilog=ADDRESSES_HELP)
+@click.argument("addresses", nargs=-1, required=True)
+@click.option("--reason", default="", help="Why, for the journal.")
+@dry_run_option
+@json_option
+@click.pass_context
+def remove(ctx: click.Context, addresses: tuple[str, ...], reason: str, dry_run: bool, as_json: bool) -> None:
+    """Take ADDRESSES off the list, with their evidence. Exit 1 if any was not listed as written.
+
+    An address that is listed by a prefix around it stays so: remove that prefix.
+
+    \b
+    Examples:
+      spamcannibal list remove 192.0.2.7 --reason "owner cleaned up"
+    """
+    settings = load_settings(ctx)
+    keys = _keys(addresses, settings)
+    store = open_store(settings)
+    try:
+        rows = _remove(store, keys, reason, dry_run)
+    finally:
+        store.close()
+    emit(rows, ("key", "done", "seq"), as_json, "would do" if dry_run else "")
+    ctx.exit(0 if all(row["seq"] != 0 for row in rows) else 1)
+
+
+@command.command(epilog=ADDRESSES_HELP)
+@click.argument("addresses", nargs=-1)
+@click.option(
+    "--limit", type=click.IntRange(0), default=100, show_default=True, help="Show at most so many; 0 for all."
+)
+@json_option
+@click.pass_context
+def show(ctx: click.Context, addresses: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Show the list, or what covers ADDRESSES: why, and (with --json) evidence and history.
+
+    Exit 1 if any of them is not listed.
+
+    \b
+    Examples:
+      spamcannibal list show
+      spamcannibal list show 192.0.2.7 --json
+    """
+    store = open_store(load_settings(ctx))
+    try:
+        if not addresses:
+            rows = _page(store, limit)
+            emit(rows, COLUMNS, as_json)
+            more = store.counts()["tarpit"] - len(rows)
+            if more > 0:
+                click.echo(f"… and {more} more; see --limit", err=True)
+            return
+        found = [(text, _find(store, text)) for text in _words(addresses)]
+        emit([row for _, row in found if row is not None], COLUMNS, as_json)
+    finally:
+        store.close()
+    missing = [text for text, row in found if row is None]
+    for text in missing:
+        click.echo(f"{printable(text)}: not listed", err=True)
+    ctx.exit(1 if missing else 0)
+
+
+def _words(addresses: Sequence[str]) -> Iterator[str]:
+    """Yield the arguments, and the words of standard input in place of "-"."""
+    for text in addresses:
+        if text != "-":
+            yield text
+            continue
+        for line in sys.stdin:
+            yield from line.partition("#")[0].split()
+
+
+def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
+    """Give the keys to list, each once; every mistake is told, in one error."""
+    keys: dict[bytes, None] = {}
+    wrong = []
+    for text in _words(addresses):
+        try:
+            keys[parse_key(text) if "/" in text else listing_key(parse_addr(text), settings.guard.v6_prefix)] = None
+        except AddrError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise AddrError("; ".join(wrong))
+    return list(keys)
+
+
+def _new(key: bytes, options: dict[str, Any], evidence: bytes | None, now: float) -> NewListing:
+    return NewListing(
+        key,
+        code=options["code"],
+        text=options["text"],
+        source=_source(),
+        mode=Mode[options["mode"].upper()],
+        expiry_ms=int((now + options["expires"]) * 1000) if options["expires"] else 0,
+        evidence=evidence,
+        flags=PUBLISHED if options["publish"] else 0,
+    )
+
+
+def _add(store: Store, made: list[NewListing], now: float, dry_run: bool) -> list[dict[str, Any]]:
+    for item in made:
+        store.guard.check(item.key)
+    rows: list[dict[str, Any]] = []
+    for part in _parts(made):
+        was = [store.get_key(item.key) for item in part]
+        seqs = [None] * len(part) if dry_run else store.list(part, now)
+        for item, old, seq in zip(part, was, seqs, strict=True):
+            same = "already so" if old and old.seq == seq else "changed"
+            rows.append({"key": item.key, "done": same if old else "listed", "seq": seq})
+    return rows
+
+
+def _remove(store: Store, keys: list[bytes], reason: str, dry_run: bool) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for part in _parts(keys):
+        if dry_run:
+            seqs = [None if store.get_key(key) else 0 for key in part]
+        else:
+            seqs = list(store.unlist(part, _source(), reason, time.time()))
+        rows += (
+            {"key": key, "done": "not listed" if seq == 0 else "removed", "seq": seq}
+            for key, seq in zip(part, seqs, strict=True)
+        )
+    return rows
+
+
+def _page(store: Store, limit: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    after: bytes | None = None
+    while page := store.page("tarpit", after, min(limit - len(rows), PAGE_LIMIT) if limit else PAGE_LIMIT):
+        rows += (_row(key, listing, store.change(listing.seq)) for key, listing in page)
+        after = page[-1][0]
+        if limit and len(rows) >= limit:
+            break
+    return rows
+
+
+def _find(store: Store, text: str) -> dict[str, Any] | None:
+    """Give the row of what covers an address, or is exactly the prefix."""
+    key = parse_key(text)
+    addr, plen = split_key(key)
+    listing: Listing | None
+    if plen == len(addr) * 8:
+        key, listing = store.get(addr) or (key, None)
+    else:
+        listing = store.get_key(key)
+    if listing is None:
+        return None
+    row = _row(key, listing, store.change(listing.seq))
+    row["contrib"] = _contrib(store.contrib(key))
+    row["evidence"] = [_piece(piece) for piece in store.evidence(key)]
+    row["history"] = [_change(change) for change in store.history(key)]
+    return row
+
+
+def _row(key: bytes, listing: Listing, change: Change | None) -> dict[str, Any]:
+    return {
+        "key": key,
+        "code": format_addr(listing.code),
+        "mode": listing.mode.name.lower(),
+        "flags": [name for bit, name in FLAG_NAMES.items() if listing.flags & bit],
+        "listed": _when(listing.listed_ms),
+        "contact": _when(listing.contact_ms),
+        "expires": _when(listing.expiry_ms),
+        "source": change.source if change else "",
+        "text": change.text if change else "",
+    }
+
+
+def _contrib(contrib: Contrib | None) -> dict[str, Any] | None:
+    if contrib is None:
+        return None
+    return {"zone": contrib.zone, "remote_code": format_addr(contrib.remote_code), "text": contrib.text}
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    return {
+        "time": _when(piece.time_ms),
+        "source": piece.source,
+        "body": piece.body.decode("utf-8", "backslashreplace"),
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "seq": change.seq,
+        "time": _when(change.time_ms),
+        "action": change.action.name.lower(),
+        "source": change.source,
+        "text": change.text,
+    }
+
+
+def _when(time_ms: int) -> str | None:
+    """Give a stored time as text, None for none."""
+    if not time_ms:
+        return None
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(time_ms)
+
+
+def _source() -> str:
+    """Name who does this: the user behind sudo, if there is one."""
+    try:
+        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"admin:{os.getuid()}"
+
+
+def _parts(items: list[Any]) -> Iterable[list[Any]]:
+    return (items[at : at + BATCH_LIMIT] for at in range(0, len(items), BATCH_LIMIT))
