@@ -1,4 +1,4 @@
-"""Dump, load, backup and check: what comes back is what was there, also while others write; damage is found and named."""
+"""Dump, load, backup and check: what comes back is what was there, also under writers; damage is found and named."""
 
 import json
 import os

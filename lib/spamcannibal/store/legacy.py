@@ -1,7 +1,7 @@
 """Read the original's databases (2003-2014, reference: its sections 2.1 and 2.2) and list what they hold.
 
-    tarpit, archive   key 4 bytes IPv4; value the time of last contact in seconds, in the writer's byte order, 4 bytes, or
-                      8 where a 64-bit build wrote it
+    tarpit, archive   key 4 bytes IPv4; value the time of last contact in seconds, in the writer's byte order, 4 bytes,
+                      or 8 where a 64-bit build wrote it
     blcontrib         code 4 · 00 · text · 00 · remote code 4 · 00 · expiry u32 big-endian · 00 · zone; variants:
                       … · zone · 00 · host      the expiry then is the time of writing: no expiry
                       code 4 · 00 · text [· 00]    a hand-made one: no zone, no expiry
