@@ -3,18 +3,13 @@
  * Every method that needs the time takes now_ms, milliseconds of the monotonic clock, and else reads that clock.
  * The trap's lock is held for microseconds and never while Python runs, so the GIL is kept while waiting for it.
  */
-#include "py_packet.h"
-
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "siphash.h"
-#include "trap.h"
+#include "py_packet.h"
+#include "py_settings.h"
 
-enum { DUE_MAX = 256, INTERVAL_MAX_S = 86400, SLOTS_MAX = 1 << 26, SECRET_BYTES = 16 };
-
-static const uint64_t BANDWIDTH_MAX = (uint64_t)1 << 40;
+enum { DUE_MAX = 256, SLOTS_MAX = 1 << 26, SECRET_BYTES = 16 };
 
 struct py_trap {
     PyObject_HEAD
@@ -51,104 +46,23 @@ static int parse_now_only(PyObject *args, PyObject *kwargs, uint64_t *now_ms)
     return PyArg_ParseTupleAndKeywords(args, kwargs, "|O&", names, parse_now, now_ms);
 }
 
-static int parse_mode(const char *name, uint8_t *mode)
-{
-    for (uint8_t i = TP_DEFAULT + 1; i < TP_MODES; i++) {
-        if (strcmp(name, tp_mode_name(i)) != 0)
-            continue;
-        *mode = i;
-        return 0;
-    }
-    PyErr_Format(PyExc_ValueError, "mode: got %s, want throttle, persist, stutter, drop or observe", name);
-    return -1;
-}
-
-/* "220 NAME ESMTP" and "220-NAME ESMTP", of one length as the theory wants. */
-static int set_greeting(struct tp_config *tp, const char *name)
-{
-    const size_t len = strlen(name);
-
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] > ' ' && name[i] < 127)
-            continue;
-        PyErr_SetString(PyExc_ValueError, "greeting_name: want printable ASCII without blanks");
-        return -1;
-    }
-    if (len < 1 || len > 255) {
-        PyErr_Format(PyExc_ValueError, "greeting_name: got %zu characters, want 1 to 255", len);
-        return -1;
-    }
-    tp->line_len = (uint16_t)snprintf((char *)tp->greeting, sizeof tp->greeting, "220 %s ESMTP\r\n", name);
-    memcpy(tp->line, tp->greeting, tp->line_len);
-    tp->line[3] = '-';
-    return 0;
-}
-
-static int check(const char *name, double got, double low, double high)
-{
-    char text[128];
-
-    if (got >= low && got <= high)
-        return 0;
-    snprintf(text, sizeof text, "%s: got %.15g, want %.15g to %.15g", name, got, low, high);
-    PyErr_SetString(PyExc_ValueError, text);
-    return -1;
-}
-
-/* ---- settings ---- */
-
-static int check_settings(const struct trap *trap, double connections, double window, double interval_s,
-                          double unacked, double bandwidth)
-{
-    if (check("connections", connections, 1, trap_slots(trap)) < 0)
-        return -1;
-    if (check("throttle_window", window, 1, UINT16_MAX) < 0 || check("unacked_limit", unacked, 1, UINT8_MAX) < 0)
-        return -1;
-    if (check("stutter_interval_s", interval_s, 0.001, INTERVAL_MAX_S) < 0)
-        return -1;
-    return check("bandwidth_limit_bytes", bandwidth, 0, (double)BANDWIDTH_MAX);
-}
-
 PyDoc_STRVAR(configure_doc,
-             "configure(*, mode=..., greeting_name=..., throttle_window=..., stutter_interval_s=..., connections=..., "
-             "bandwidth_limit_bytes=..., other_protocols=..., loopback=..., answer_synack=..., unacked_limit=...)\n--\n\n"
+             "configure(*, mode=..., greeting_name=..., throttle_window=..., stutter_interval_s=..., "
+             "connections=..., bandwidth_limit_bytes=..., other_protocols=..., loopback=..., answer_synack=..., "
+             "unacked_limit=...)\n--\n\n"
              "Change settings while loops run; what is not given stays. ValueError: nothing is changed.\n"
              "More connections than slots were made for need a new Trap.");
 
 static PyObject *trap_py_configure(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"mode", "greeting_name", "throttle_window", "stutter_interval_s", "connections",
-                            "bandwidth_limit_bytes", "other_protocols", "loopback", "answer_synack", "unacked_limit",
-                            NULL};
     struct py_trap *trap = (struct py_trap *)self;
     struct trap_settings set = trap->set;
-    const char *mode = NULL, *greeting_name = NULL;
-    long long window = set.tp.window, connections = set.connections, bandwidth = (long long)set.bandwidth;
-    long long unacked = set.unacked_limit;
-    double interval_s = set.interval_ms / 1000.0;
-    int other = set.tp.other_protocols, loopback = set.tp.loopback, synack = set.tp.answer_synack;
     struct tp_config current;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$ssLdLLpppL:configure", names, &mode, &greeting_name, &window,
-                                     &interval_s, &connections, &bandwidth, &other, &loopback, &synack, &unacked))
-        return NULL;
-    if (mode && parse_mode(mode, &set.tp.mode) < 0)
-        return NULL;
-    if (greeting_name && set_greeting(&set.tp, greeting_name) < 0)
-        return NULL;
-    if (check_settings(trap->trap, (double)connections, (double)window, interval_s, (double)unacked,
-                       (double)bandwidth) < 0)
+    if (py_settings_parse(args, kwargs, trap_slots(trap->trap), &set) < 0)
         return NULL;
     trap_config(trap->trap, &current);
     memcpy(set.tp.secret, current.secret, sizeof set.tp.secret);
-    set.tp.window = (uint16_t)window;
-    set.tp.other_protocols = other;
-    set.tp.loopback = loopback;
-    set.tp.answer_synack = synack;
-    set.connections = (uint32_t)connections;
-    set.interval_ms = (uint32_t)(interval_s * 1000 + 0.5);
-    set.unacked_limit = (uint32_t)unacked;
-    set.bandwidth = (uint64_t)bandwidth;
     trap->set = set;
     trap_configure(trap->trap, &set);
     Py_RETURN_NONE;
@@ -363,21 +277,6 @@ static PyObject *trap_py_stats(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* ---- the type ---- */
 
-static struct trap_settings defaults(uint32_t slots, const char *secret)
-{
-    struct trap_settings set = {
-        .tp = {.mode = TP_STUTTER, .window = 10, .answer_synack = true},
-        .connections = slots,
-        .interval_ms = 10000,
-        .unacked_limit = 6,
-    };
-
-    set_greeting(&set.tp, "localhost");
-    for (unsigned i = 0; i < 2; i++)
-        set.tp.secret[i] = sip_word((const uint8_t *)secret + 8 * i, 8);
-    return set;
-}
-
 static PyObject *trap_py_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"slots", "secret", NULL};
@@ -388,8 +287,8 @@ static PyObject *trap_py_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Ly#:Trap", names, &slots, &secret, &secret_len))
         return NULL;
-    if (check("slots", (double)slots, 1, SLOTS_MAX) < 0)
-        return NULL;
+    if (slots < 1 || slots > SLOTS_MAX)
+        return PyErr_Format(PyExc_ValueError, "slots: got %lld, want 1 to %d", slots, SLOTS_MAX);
     if (secret_len != SECRET_BYTES)
         return PyErr_Format(PyExc_ValueError, "secret: got %zd bytes, want %d", secret_len, SECRET_BYTES);
     if (!(self = (struct py_trap *)type->tp_alloc(type, 0)))
@@ -398,7 +297,7 @@ static PyObject *trap_py_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
-    self->set = defaults((uint32_t)slots, secret);
+    py_settings_defaults((uint32_t)slots, (const uint8_t *)secret, &self->set);
     trap_configure(self->trap, &self->set);
     return (PyObject *)self;
 }

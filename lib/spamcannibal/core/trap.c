@@ -289,7 +289,6 @@ int64_t trap_load(struct trap *t, uint64_t now_ms, const uint8_t *in, size_t len
         t->set.tp.secret[i] = sip_word(in + 8 + 8 * i, 8);
     while (slots_oldest(t->slots))
         let_go(t, slots_oldest(t->slots), now_ms);
-    t->born_sum_s = 0;
     for (size_t at = DUMP_HEADER; at < len && slots_count(t->slots) < t->set.connections; at += SLOT_BYTES) {
         const struct slot *slot = slots_unpack(t->slots, now_ms, in + at);
 
