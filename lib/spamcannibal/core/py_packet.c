@@ -36,9 +36,9 @@ static PyObject *decode(PyObject *module, PyObject *args, PyObject *kwargs)
     if (p.family == 0)
         return Py_BuildValue("(sO)", kind, Py_None);
     return Py_BuildValue("(s{sBsy#sy#sBsHsHsIsIsBsHsIsI})", kind, "family", p.family, "src", (const char *)p.src,
-                         addrlen, "dst", (const char *)p.dst, addrlen, "proto", p.proto, "sport", p.sport, "dport", p.dport,
-                         "seq", p.seq, "ack", p.ack, "flags", p.flags, "window", p.window, "payload_len", p.payload_len,
-                         "total_len", p.total_len);
+                         addrlen, "dst", (const char *)p.dst, addrlen, "proto", p.proto, "sport", p.sport, "dport",
+                         p.dport, "seq", p.seq, "ack", p.ack, "flags", p.flags, "window", p.window, "payload_len",
+                         p.payload_len, "total_len", p.total_len);
 }
 
 PyObject *py_packet_build(const struct reply *r)
