@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
@@ -22,12 +23,13 @@ REAL_HOST = """
 On a real mail host (README has the whole of it):
   python3 -m venv /opt/spamcannibal && /opt/spamcannibal/bin/pip install {root}
   install -d /etc/spamcannibal && cp {root}/conf/spamcannibal.toml {root}/conf/never-list /etc/spamcannibal/
-  editor /etc/spamcannibal/never-list          # first of all: who must never be listed
+  editor /etc/spamcannibal/never-list         # first of all: who must never be listed
+  editor /etc/spamcannibal/spamcannibal.toml  # mode = "observe" to begin with; a [[dnsbl.zone]] or no dnsbl
   export PATH=/opt/spamcannibal/bin:$PATH
-  spamcannibal config check                    # mode = "observe" to begin with
-  spamcannibal firewall apply                  # mail goes on if the daemon is not there (queue bypass)
-  spamcannibal up                              # or the systemd units of conf/systemd
-  spamcannibal firewall remove                 # undo
+  spamcannibal config check
+  spamcannibal firewall apply                 # mail goes on if the daemon is not there (queue bypass)
+  spamcannibal up                             # or the systemd units of conf/systemd
+  spamcannibal firewall remove                # undo
 """
 
 
@@ -91,16 +93,18 @@ def linger(console: Console, made: World) -> None:
     if made.up.poll() is not None:
         made.spamcannibal("firewall", "apply")
         made.start_up()
-    enter = " ".join(made.clean.argv("smtp-client"))[: -len(" smtp-client")]
-    console.print(
-        f"\nIt stays until Ctrl-C. On the mail host ({MAIL['v4'].host}, {MAIL['v6'].host}):\n"
-        f"  {made.command_line()} list show {LISTED['v4'].host}\n"
-        f"As the clean sender ({CLEAN['v4'].host}), or with \"listed\" for \"clean\" as the other one:\n"
-        f"  {enter} python3 -m smtplib\n"
-        f"What the services say: {made.path}/up.log",
-        markup=False,
-    )
-    threading.Event().wait()
+    call = f"bash -c 'cat </dev/tcp/{MAIL['v4'].host}/25'"
+    lines = [
+        f"\nIt stays until Ctrl-C. On the mail host ({MAIL['v4'].host}, {MAIL['v6'].host}):",
+        f"  {made.command_line()} list show",
+        f"Call it as the clean sender ({CLEAN['v4'].host}), and as the listed one ({LISTED['v4'].host}):",
+        f"  {' '.join(made.clean.argv(call))}",
+        f"  {' '.join(made.listed.argv(call))}",
+        f"What the services say:\n  tail -f {made.path}/up.log",
+    ]
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

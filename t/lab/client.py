@@ -9,7 +9,7 @@ import threading
 import time
 from email.message import EmailMessage
 
-from live.nets import Host
+from live.nets import Host, wait_for
 
 PORT = 25
 
@@ -52,6 +52,10 @@ class Sender:
     def is_held(self) -> bool:
         """Say whether it is connected and still has no complete greeting."""
         return self.connected_s is not None and self.freed_s is None and not self.error
+
+    def wait(self) -> None:
+        """Wait until it is known what becomes of it: a greeting, an error, or more than a byte of an endless one."""
+        wait_for(lambda: self._ended or len(self.greeting) > 1, "a greeting, whole or not")
 
     def close(self) -> None:
         """Hang up."""

@@ -25,7 +25,7 @@ class Keeper:
 
     async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.original_content or b""
-        self.box.add(b"X-Peer: %s\r\n" % str(session.peer[0]).encode() + content)
+        self.box.add(b"X-Peer: %s\r\n" % str((session.peer or "?")[0]).encode() + content)
         self.box.flush()
         return "250 2.0.0 kept"
 

@@ -11,6 +11,7 @@ Everything lies in network namespaces sclab-PID-… and one directory; `sweep` r
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -121,6 +122,14 @@ class World:
     def mails(self) -> list[bytes]:
         """The messages that the SMTP server has."""
         return [file.read_bytes() for file in (self.path / "mail" / "new").glob("*")]
+
+    def archived(self, address: str) -> str:
+        """Say what the archive knows of an address, "" if nothing."""
+        for line in self.spamcannibal("db", "dump").stdout.splitlines():
+            entry = json.loads(line)
+            if entry.get("record") == "contact" and entry.get("key") == address:
+                return f"contacts: {entry['count']}"
+        return ""
 
     def command_line(self) -> str:
         """What to type to run a command on the mail host."""
