@@ -116,6 +116,49 @@ def test_death_during_recovery_itself_is_recovered_from(env, monkeypatch):
     assert get(env, b"before") == b"v"
 
 
+def test_a_recovery_that_fails_is_still_due(env, monkeypatch):
+    from spamcannibal.store import handles
+
+    put(env, b"before")
+    die_inside(env, b"dead")
+    with monkeypatch.context() as patch:
+        patch.setattr(handles, "_need_space", lambda *_: (_ for _ in ()).throw(StoreError("full")))
+        for _ in range(2):
+            with pytest.raises(StoreError, match="full"):
+                get(env, b"before")
+    generation = env._current_shared().generation
+    assert get(env, b"before") == b"v"
+    assert env._current_shared().generation > generation
+
+
+def test_who_cannot_open_does_not_disturb_those_who_could(env, monkeypatch):
+    from spamcannibal.store import handles
+
+    put(env, b"before")
+    generation = env._current_shared().generation
+
+    def newcomer():
+        monkeypatch.setattr(handles, "FORMAT", b"9")
+        with pytest.raises(ConfigError, match="want 9"):
+            get(env, b"before")
+
+    assert in_child(newcomer) == 0
+    assert get(env, b"before") == b"v"
+    assert env._current_shared().generation == generation
+
+
+def test_threads_that_open_at_once_share_one_gate(tmp_path):
+    opened = []
+    threads = [threading.Thread(target=lambda: opened.append(Env(tmp_path / "store"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(env._shared) for env in opened}) == 1
+    for env in opened:
+        env.close()
+
+
 def test_a_forked_child_opens_for_itself_and_harms_not_the_parent(env):
     put(env, b"parent")
     assert in_child(lambda: put(env, b"child", get(env, b"parent"))) == 0
@@ -183,9 +226,7 @@ def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
             assert get(other, b"k") == b"v"
             with pytest.raises(StoreError, match="read-only"):
                 put(other, b"k2")
-            die_inside_elsewhere.append(1)
 
-    die_inside_elsewhere = []
     assert in_child(reader) == 0
     die_inside(env, b"dead")
 
@@ -195,7 +236,9 @@ def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
             Env(tmp_path / "store", readonly=True)
 
     assert in_child(after_death) == 0
+    generation = env._current_shared().generation
     assert get(env, b"k") == b"v"
+    assert env._current_shared().generation == generation + 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")

@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import os
 import random
+import shutil
 import signal
 import struct
 import time
@@ -18,13 +19,14 @@ from collections import Counter
 
 import pytest
 
+from spamcannibal.store.backup import backup
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import NewListing
 from storekit import DictTable, check_whole, listed, open_store
 
 ROUNDS = int(os.environ.get("SPAMCANNIBAL_KILL_ROUNDS", "120"))
 PATIENCE_S = 60.0
-WORKERS = {"list": 2, "burst": 1, "contacts": 1, "read": 1, "follow": 2}
+WORKERS = {"list": 2, "burst": 1, "contacts": 1, "read": 1, "keep": 1, "follow": 2}
 
 
 class Worker:
@@ -108,6 +110,15 @@ class Worker:
             assert len(store.page("archive", None, 500)) <= 500
             for change in store.read(max(0, store.last_seq() - 20), 20):
                 store.get(change.key)
+
+        return act
+
+    def _keep(self, store, notes):
+        def act():
+            store.env.checkpoint()
+            copy = notes.parent / f"copy{self.number}"
+            backup(store.env, copy)
+            shutil.rmtree(copy)
 
         return act
 

@@ -22,70 +22,24 @@ store's group (regions 0660), while databases and logs are 0640 and opened read-
 writer has done so it gets Unavailable.
 """
 
-import atexit
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, TypeVar
 
 from berkeleydb import db as bdb
 
 from spamcannibal.errors import ConfigError, StoreError, Unavailable
-from spamcannibal.store.gate import Gate
-from spamcannibal.store.handles import MIB, Handles, explain
+from spamcannibal.store import upkeep
+from spamcannibal.store.handles import FATAL, MIB, Handles, explain
+from spamcannibal.store.shared import Shared, attach, detach
 
 T = TypeVar("T")
 Txn = Any  # berkeleydb ships no types
 
 WAIT_S = 30.0
-CHECKPOINT_KIB = 16 * 1024
-CHECKPOINT_MINUTES = 1
-UPKEEP_S = 1.0
-# Recovery mends a death inside, and lack of room in a region (handles that dead processes left open fill it).
-_FATAL = (bdb.DBRunRecoveryError, bdb.DBNoMemoryError)
-
-
-class _Shared:
-    """What all Env of one path have in common in this process: the gate and the handles of the current generation."""
-
-    def __init__(self, path: Path, readonly: bool, cache_bytes: int, wait_s: float) -> None:
-        self.path = path
-        self.readonly = readonly
-        self.cache_bytes = cache_bytes
-        self.gate = Gate(path, wait_s)
-        self.users = 0
-        self.backups = 0
-        self.handles: Handles | None = None
-        self.generation = -1
-        self.upkept_s = 0.0
-
-    def current(self) -> Handles:
-        """Give handles that work: those we have, or new ones, after recovery if need be. Call inside the gate."""
-        if self.gate.is_broken or (self.handles is None and self.gate.is_alone()):
-            return self._reopen(recover=True)
-        if self.handles is None or self.generation != self.gate.generation:
-            return self._reopen(recover=False)
-        return self.handles
-
-    def _reopen(self, recover: bool) -> Handles:
-        if self.handles is not None:
-            self.handles.drop()
-            self.handles = None
-        if recover and self.readonly:
-            self.gate.quit()
-            raise Unavailable(f"{self.path}: not open for writing yet; start a writer (the tarpit, or `db check`)")
-        self.gate.begin()
-        if recover:
-            self.gate.renew()  # first: should we die in the middle, nobody goes on with the old one
-        self.handles = Handles(self.path, self.readonly, self.cache_bytes, bdb.DB_RECOVER if recover else 0)
-        self.generation = self.gate.generation
-        self.gate.join()
-        return self.handles
-
-
-_shared: dict[tuple[int, int], _Shared] = {}
 
 
 class Env:
@@ -97,17 +51,11 @@ class Env:
         """Open the store, creating it (in a directory that exists) unless readonly; ConfigError or StoreError."""
         self.path = Path(path)
         self.readonly = readonly
-        self._key = _directory(self.path, readonly)
-        shared = _shared.get(self._key)
-        if shared is None:
-            try:
-                shared = _Shared(self.path, readonly, cache_bytes, wait_s)
-            except OSError as error:
-                raise StoreError(f"{error.filename or self.path}: {error.strerror}") from None
-        if shared.readonly and not readonly:
-            raise StoreError(f"{self.path}: this process has it open read-only")
-        _shared[self._key] = shared
-        shared.users += 1
+        _make_directory(self.path, readonly)
+        try:
+            self._shared: Shared | None = attach(self.path, readonly, cache_bytes, wait_s)
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.path}: {error.strerror}") from None
         self._inside: Handles | None = None
         try:
             self.read(lambda: None)
@@ -127,7 +75,7 @@ class Env:
 
     def read(self, fn: Callable[[], T]) -> T:
         """Return fn(); it may be called a second time, after recovery. Cursors must be closed when it ends."""
-        return self._healed(lambda handles: fn())
+        return self.call(lambda handles: fn())
 
     def run(self, fn: Callable[[Txn], T], durable: bool = True) -> T:
         """Return fn(txn) once that is committed; nothing of it happened if this raises.
@@ -148,13 +96,26 @@ class Env:
             txn.commit(0 if durable else bdb.DB_TXN_WRITE_NOSYNC)
             return result
 
-        result = self._healed(transaction)
+        result = self.call(transaction)
         self._upkeep()
         return result
 
     def checkpoint(self) -> None:
         """Write all changes to the databases and remove logs that are not needed any more."""
-        self._healed(lambda handles: self._checkpoint(handles, bdb.DB_FORCE))
+        try:
+            upkeep.checkpoint(self)
+        except OSError as error:
+            raise StoreError(f"{error.filename or self.path}: {error.strerror}") from None
+
+    def remove_logs(self) -> None:
+        """Remove the log files that no recovery needs, unless they are held."""
+        shared = self._current_shared()
+
+        def remove(handles: Handles) -> None:
+            if not shared.backups and not shared.gate.are_logs_held():
+                handles.env.log_archive(bdb.DB_ARCH_REMOVE)
+
+        self.call(remove)
 
     @contextmanager
     def logs_held(self) -> Iterator[None]:
@@ -173,15 +134,9 @@ class Env:
 
     def close(self) -> None:
         """Let go; the last Env of a path in this process closes it."""
-        shared = _shared.get(self._key)
-        if shared is None or self._key == (0, 0):
-            return
-        key, self._key = self._key, (0, 0)
-        shared.users -= 1
-        if shared.users:
-            return
-        del _shared[key]
-        _close(shared)
+        if self._shared is not None:
+            shared, self._shared = self._shared, None
+            detach(shared)
 
     def __enter__(self) -> "Env":
         return self
@@ -189,41 +144,47 @@ class Env:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _current_shared(self) -> _Shared:
-        shared = _shared.get(self._key)
-        if shared is None:
+    def _current_shared(self) -> Shared:
+        if self._shared is None:
             raise StoreError(f"{self.path}: closed")
-        return shared
+        return self._shared
 
-    def _healed(self, call: Callable[[Handles], T]) -> T:
-        """Run call inside the gate; if Berkeley DB says that recovery is needed, recover and run it once more."""
+    def call(self, fn: Callable[[Handles], T]) -> T:
+        """Return fn(handles), run inside the gate; if Berkeley DB wants recovery, recover and run it once more.
+
+        For run, read and upkeep; everybody else uses those.
+        """
         shared = self._current_shared()
         with self._entered(shared):
-            for is_last in (False, True):
+            try:
+                return self._attempt(shared, fn)
+            except FATAL:
+                # The mark has stayed, so this recovers, and should it fail, whoever is next does.
                 try:
-                    handles = shared.current()
-                    shared.gate.begin()
-                    self._inside = handles
-                    result = call(handles)
-                except _FATAL as error:
-                    # The mark stays: whoever is next, here or elsewhere, recovers.
-                    if is_last:
-                        raise explain(self.path, error) from None
-                    continue
-                except bdb.DBError as error:
-                    shared.gate.end()
+                    return self._attempt(shared, fn)
+                except FATAL as error:
                     raise explain(self.path, error) from None
-                except BaseException:
-                    shared.gate.end()
-                    raise
-                finally:
-                    self._inside = None
-                shared.gate.end()
-                return result
-        raise AssertionError("unreachable")
+
+    def _attempt(self, shared: Shared, fn: Callable[[Handles], T]) -> T:
+        self._inside = shared.current()
+        shared.gate.begin()
+        try:
+            result = fn(self._inside)
+        except FATAL:
+            raise
+        except bdb.DBError as error:
+            shared.gate.end()
+            raise explain(self.path, error) from None
+        except BaseException:
+            shared.gate.end()
+            raise
+        finally:
+            self._inside = None
+        shared.gate.end()
+        return result
 
     @contextmanager
-    def _entered(self, shared: _Shared) -> Iterator[None]:
+    def _entered(self, shared: Shared) -> Iterator[None]:
         shared.gate.enter()
         try:
             yield
@@ -231,83 +192,28 @@ class Env:
             shared.gate.leave()
 
     def _upkeep(self) -> None:
-        """Once a second at most, after a commit: a checkpoint if enough was written or enough time went by."""
+        """After a commit, once a second at most: see to the log."""
         shared = self._current_shared()
         now_s = time.monotonic()
-        if now_s - shared.upkept_s < UPKEEP_S:
+        if now_s - shared.upkept_s < upkeep.INTERVAL_S:
             return
         shared.upkept_s = now_s
         # What was committed is safe in the log: what hinders a checkpoint is told to the next writer, not to this one.
-        with suppress(StoreError, Unavailable):
-            self._healed(lambda handles: self._checkpoint(handles, 0))
-
-    def _checkpoint(self, handles: Handles, flags: int) -> None:
-        shared = self._current_shared()
-        handles.env.txn_checkpoint(CHECKPOINT_KIB, CHECKPOINT_MINUTES, flags)
-        if not shared.backups and not shared.gate.are_logs_held():
-            handles.env.log_archive(bdb.DB_ARCH_REMOVE)
+        with suppress(StoreError, Unavailable, OSError):
+            upkeep.keep_up(self)
 
 
-def _directory(path: Path, readonly: bool) -> tuple[int, int]:
-    """Make the store's directory if need be; give what identifies it."""
+def _make_directory(path: Path, readonly: bool) -> None:
+    """Make the store's directory if need be; ConfigError if it is none."""
     try:
         if not readonly:
             path.mkdir(mode=0o2770, exist_ok=True)
-        stat = path.stat()
+        is_directory = S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
         raise ConfigError(f"store.path: {path}: no such directory; create it, for the user that runs this") from None
     except FileExistsError:
-        raise ConfigError(f"store.path: {path}: not a directory") from None
+        is_directory = False
     except OSError as error:
         raise ConfigError(f"store.path: {path}: {error.strerror}") from None
-    if not path.is_dir():
+    if not is_directory:
         raise ConfigError(f"store.path: {path}: not a directory")
-    return stat.st_dev, stat.st_ino
-
-
-def _close(shared: _Shared) -> None:
-    """Close handles inside the gate; if that goes wrong the mark stays and the next process recovers."""
-    try:
-        shared.gate.enter()
-    except Unavailable:
-        if shared.handles is not None:
-            shared.handles.abandon()
-        return
-    handles, shared.handles = shared.handles, None
-    try:
-        if handles is None:
-            return
-        if shared.gate.is_broken or shared.generation != shared.gate.generation:
-            handles.drop()
-            return
-        shared.gate.begin()
-        try:
-            handles.close()
-        except bdb.DBError:
-            return
-        shared.gate.end()
-    finally:
-        shared.gate.leave()
-        shared.gate.close()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close in order at exit: the interpreter would do it in any order, outside the gate."""
-    while _shared:
-        _close(_shared.popitem()[1])
-
-
-def _after_fork() -> None:
-    """Give a forked child its own gate and no handles."""
-    inherited = dict(_shared)
-    _shared.clear()
-    for key, old in inherited.items():
-        if old.handles is not None:
-            old.handles.abandon()
-        new = _Shared(old.path, old.readonly, old.cache_bytes, old.gate.wait_s)
-        new.users = old.users
-        _shared[key] = new
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,7 @@ reason Oracle's own tools (db5.3_dump and so on) must not be used on a store tha
 import ctypes
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "ex
 FORMAT_KEY, FORMAT = b"format", b"1"
 LOADING_KEY = b"loading"
 MIB = 1 << 20
+# Recovery mends a death inside, and lack of room in a region (handles that dead processes left open fill it).
+FATAL = (bdb.DBRunRecoveryError, bdb.DBNoMemoryError)
 LOG_FILE_BYTES = 16 * MIB
 LOG_BUFFER_BYTES = MIB
 # What the regions need beside the cache (which takes a quarter more than asked), and recovery for its log records.
@@ -51,14 +54,14 @@ class Handles:
         self.env = bdb.DBEnv()
         try:
             self._open(readonly, cache_bytes, recover)
-        except bdb.DBRunRecoveryError:
+        except FATAL:
             self.drop()
             raise
-        except bdb.DBError as error:
-            self.drop()
-            raise explain(path, error) from None
-        except BaseException:
-            self.drop()
+        except BaseException as error:
+            # Opened for others too: leave as we came. Recovered just now: nobody else is in, and it can't be trusted.
+            (self.drop if recover else self._leave)()
+            if isinstance(error, bdb.DBError):
+                raise explain(path, error) from None
             raise
 
     def _open(self, readonly: bool, cache_bytes: int, recover: int) -> None:
@@ -121,11 +124,15 @@ class Handles:
         Panic is set first: then closing only closes descriptors, and touches no mutex that a dead process may hold.
         What stays is the old mapping (at most the cache size) until the process ends.
         """
-        for step in (lambda: self.env.set_flags(bdb.DB_PANIC_ENVIRONMENT, 1), *self._closers()):
-            try:
+        with suppress(bdb.DBError):
+            self.env.set_flags(bdb.DB_PANIC_ENVIRONMENT, 1)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close what could be opened, without panic."""
+        for step in self._closers():
+            with suppress(bdb.DBError):
                 step()
-            except bdb.DBError:
-                continue
 
     def abandon(self) -> None:
         """In a forked child: never touch what the parent uses, not even at interpreter exit, so leak it for good."""
