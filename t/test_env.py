@@ -2,7 +2,9 @@
 
 import os
 import signal
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,14 @@ from spamcannibal.store.gate import FILE_NAME, Gate
 def env(tmp_path):
     with Env(tmp_path / "store", cache_bytes=1 << 20) as opened:
         yield opened
+
+
+@pytest.fixture
+def shared_path():
+    """A new directory that other users reach, which tmp_path is not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o711)
+        yield Path(name) / "store"
 
 
 def put(env, key, value=b"v", durable=True):
@@ -242,14 +252,10 @@ def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(tmp_path):
-    path = tmp_path / "store"
-    path.mkdir(mode=0o2770)
+def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(shared_path):
+    path = shared_path
+    path.mkdir()
     os.chown(path, 0, 4242)
-    for parent in tmp_path.parents:
-        if parent.stat().st_mode & 0o1 == 0:
-            parent.chmod(parent.stat().st_mode | 0o1)
-    tmp_path.chmod(0o711)
     path.chmod(0o2770)
     with Env(path) as env:
         put(env, b"k")
@@ -266,6 +272,20 @@ def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(tmp_path):
 
         assert in_child(reader) == 0
         put(env, b"k2")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
+def test_root_leaves_no_file_that_the_owner_cannot_use(shared_path):
+    path = shared_path
+    path.mkdir(mode=0o750)
+    os.chown(path, 4243, 4242)
+    with Env(path) as env:
+        for i in range(20):
+            put(env, b"big%d" % i, os.urandom(1 << 20), durable=False)
+        env.checkpoint()
+        assert {(file.stat().st_uid, file.stat().st_gid) for file in path.iterdir()} == {(4243, 4242)}
+        (path.parent / "roots").touch()
+        assert (path.parent / "roots").stat().st_uid == 0
 
 
 def test_a_missing_parent_a_file_and_a_foreign_database_are_told_apart(tmp_path):

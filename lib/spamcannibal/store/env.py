@@ -16,6 +16,7 @@ A durable commit is on disk when `run` returns; any commit survives the death of
 written to the file. Log files that no recovery needs are removed after checkpoints, which `run` makes by volume and by
 time.
 
+Root acts as the owner of the store's directory, so that its commands leave no file there that a daemon can't use.
 One environment a process and path, whoever asks: several Env of one path share it. A forked child opens its own.
 Read-only: Berkeley DB needs its regions and the gate writable for every reader, so a reader's user must be in the
 store's group (regions 0660), while databases and logs are 0640 and opened read-only. A reader can't recover: while no
@@ -121,13 +122,13 @@ class Env:
     def logs_held(self) -> Iterator[None]:
         """Keep every log file while this lasts."""
         shared = self._current_shared()
-        with self._entered(shared):
+        with shared.entered():
             shared.backups += 1
             shared.gate.hold_logs()
         try:
             yield
         finally:
-            with self._entered(shared):
+            with shared.entered():
                 shared.backups -= 1
                 if not shared.backups:
                     shared.gate.release_logs()
@@ -155,7 +156,7 @@ class Env:
         For run, read and upkeep; everybody else uses those.
         """
         shared = self._current_shared()
-        with self._entered(shared):
+        with shared.entered():
             try:
                 return self._attempt(shared, fn)
             except FATAL:
@@ -182,14 +183,6 @@ class Env:
             self._inside = None
         shared.gate.end()
         return result
-
-    @contextmanager
-    def _entered(self, shared: Shared) -> Iterator[None]:
-        shared.gate.enter()
-        try:
-            yield
-        finally:
-            shared.gate.leave()
 
     def _upkeep(self) -> None:
         """After a commit, once a second at most: see to the log."""

@@ -7,6 +7,8 @@ are closed in order, and a forked child gets a gate of its own and none of its p
 import atexit
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from berkeleydb import db as bdb
@@ -14,6 +16,7 @@ from berkeleydb import db as bdb
 from spamcannibal.errors import StoreError, Unavailable
 from spamcannibal.store.gate import Gate
 from spamcannibal.store.handles import FATAL, Handles
+from spamcannibal.store.owner import Owner
 
 
 class Shared:
@@ -23,12 +26,24 @@ class Shared:
         self.path = path
         self.readonly = readonly
         self.cache_bytes = cache_bytes
-        self.gate = Gate(path, wait_s)
+        self._owner = Owner(path)
+        with self._owner.acting():
+            self.gate = Gate(path, wait_s)
         self.users = 0
         self.backups = 0
         self.handles: Handles | None = None
         self.generation = -1
         self.upkept_s = 0.0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be inside the gate, as the store's owner, while this lasts."""
+        self.gate.enter()
+        try:
+            with self._owner.acting():
+                yield
+        finally:
+            self.gate.leave()
 
     def current(self) -> Handles:
         """Give handles that work: those we have, or new ones, after recovery if need be. Call inside the gate."""
@@ -66,7 +81,8 @@ class Shared:
             self.handles.abandon()
             self.handles = None
         self.backups = 0
-        self.gate = Gate(self.path, self.gate.wait_s)
+        with self._owner.acting():
+            self.gate = Gate(self.path, self.gate.wait_s)
 
     def close(self) -> None:
         """Close handles inside the gate; if that goes wrong the mark stays and the next process recovers."""
