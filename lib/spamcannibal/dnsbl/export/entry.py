@@ -26,7 +26,8 @@ EXCEPTION = b""
 
 # Table value -> the code it is exported with, EXCEPTION, or None: not in this export.
 Select = Callable[[int], bytes | None]
-Row = tuple[bytes, Listing]
+# Key and tarpit value, as in the store.
+Row = tuple[bytes, bytes]
 
 
 class Entry(NamedTuple):
@@ -107,10 +108,10 @@ def everything(value: int) -> bytes | None:
     return EXCEPTION if flags & EXCLUDED else code
 
 
-def ordered(keys: Iterable[Row]) -> Iterator[Row]:
+def ordered(rows: Iterable[Row]) -> Iterator[Row]:
     """Put rows of one family in key order into the order of entries, holding those of one address at a time."""
     same: list[Row] = []
-    for row in keys:
+    for row in rows:
         if same and _address(row[0]) != _address(same[0][0]):
             yield from sorted(same, key=_length)
             same = []

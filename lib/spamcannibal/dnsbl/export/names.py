@@ -63,7 +63,7 @@ def _nodes(entries: Iterable[Entry]) -> Iterator[_Node]:
             if node[:2] != done:
                 yield node
             done = node[:2]
-        for addr, depth_bits in _places(entry, entry.addr, _depth(entry)):
+        for addr, depth_bits in _places(entry, _depth(entry)):
             heappush(waiting, _Node(addr, depth_bits, -entry.plen, entry))
     while waiting:
         node = heappop(waiting)
@@ -79,17 +79,13 @@ def _depth(entry: Entry) -> int:
     return max(_V6_SHALLOWEST, -entry.plen % 4 + entry.plen)
 
 
-def _places(entry: Entry, start: int, depth_bits: int) -> Iterator[tuple[int, int]]:
+def _places(entry: Entry, depth_bits: int) -> Iterator[tuple[int, int]]:
     step = 1 << entry.bits - depth_bits
-    for addr in range(start, max(entry.end, start + step) if entry.plen >= depth_bits else entry.end, step):
+    for addr in range(entry.addr, entry.end, step):
         if entry.bits == 32 and depth_bits < 32 and _is_ambiguous(addr, depth_bits):
-            yield from _parts(entry.at(addr, depth_bits), depth_bits + 8)
+            yield from _places(entry.at(addr, depth_bits), depth_bits + 8)
         else:
             yield addr, depth_bits
-
-
-def _parts(part: Entry, depth_bits: int) -> Iterator[tuple[int, int]]:
-    return _places(part, part.addr, depth_bits)
 
 
 def _is_ambiguous(addr: int, depth_bits: int) -> bool:
