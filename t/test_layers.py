@@ -27,6 +27,11 @@ CORE = LIB / "spamcannibal" / "core"
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record"}
 HOST = {"service"}
 SHELLS = {
+    "dnsbl.export.files",
+    "dnsbl.export.follow",
+    "dnsbl.export.kernel",
+    "dnsbl.export.sample",
+    "dnsbl.export.source",
     "dnsbl.client",
     "dnsbl.publisher",
     "dnsbl.server",
