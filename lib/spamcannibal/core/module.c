@@ -3,7 +3,8 @@
 
 static int core_exec(PyObject *module)
 {
-    int (*const parts[])(PyObject *) = {py_table_init, py_tarpit_init, py_loop_init};
+    int (*const parts[])(PyObject *) = {py_table_init, py_tarpit_init, py_loop_init,
+                                              py_shelf_init, py_dns_init,    py_dnsloop_init};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i](module) < 0)
@@ -19,7 +20,7 @@ static PyModuleDef_Slot core_slots[] = {
 static PyModuleDef core_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "spamcannibal._core",
-    .m_doc = "The C core: address table, packet decisions and packet loop.",
+    .m_doc = "The C core: address table, packet decisions and packet loop, DNS answers and DNS loop.",
     .m_slots = core_slots,
 };
 

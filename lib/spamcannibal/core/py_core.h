@@ -11,15 +11,22 @@
 #include <Python.h>
 
 struct addrtable;
+struct dnsview;
+struct shelf;
 struct trap;
 
 /* Fill the module: 0, or -1 with an exception. */
 int py_table_init(PyObject *module);
 int py_tarpit_init(PyObject *module);
 int py_loop_init(PyObject *module);
+int py_shelf_init(PyObject *module);
+int py_dns_init(PyObject *module);
+int py_dnsloop_init(PyObject *module);
 
 /* The C object inside, or NULL with a TypeError if it is of another type. */
 struct addrtable *py_table_get(PyObject *object);
 struct trap *py_trap_get(PyObject *object);
+struct shelf *py_shelf_of(PyObject *object);
+const struct dnsview *py_dnsview_of(PyObject *object);
 
 #endif
