@@ -6,8 +6,9 @@ import dnslib
 
 from spamcannibal.addr import mask, parse_key
 from spamcannibal.dnsbl.answer import UDP, Transport, View, answer
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.listings import Listings
-from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
+from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
 from spamcannibal.record import table_value
 
 ZONE = "bl.example.org"
@@ -64,15 +65,17 @@ def value(flags: int = PROVEN, code: str = "127.0.0.2") -> int:
 
 def listings(entries: dict[str, int], promiscuous: bool = False) -> Listings:
     """Listings of key texts."""
-    made = Listings(DictTable, (promiscuous,))
+    made = Listings(DictTable, (Kind(promiscuous),))
     made.load((parse_key(text), number) for text, number in entries.items())
     return made
 
 
 def view(entries: dict[str, int], spec: ZoneSpec = SPEC, texts: dict[str, str] | None = None, serial: int = 7) -> View:
     by_key = {parse_key(key): text.encode() for key, text in (texts or {}).items()}
-    shelves = listings(entries, spec.promiscuous).shelves
-    return View(Zones([compile_zone(spec)]), shelves, lambda: serial, lambda key: by_key.get(key, b""))
+    specs = with_colours([spec])
+    made = Listings(DictTable, [one.kind for one in specs])
+    made.load((parse_key(text), number) for text, number in entries.items())
+    return View(Zones(map(compile_zone, specs)), made.shelves, lambda: serial, lambda key: by_key.get(key, b""))
 
 
 def question(name: str, qtype: str = "A", qclass: str = "IN", edns: int | None = None) -> bytes:

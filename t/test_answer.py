@@ -12,6 +12,7 @@ from dnsbl_peers import EXCLUDED, HEARSAY, PROVEN, SHADOW, SPEC, ZONE, ask, outc
 from spamcannibal.addr import mask, parse_addr, parse_key, reversed_name
 from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.answer import TCP, UDP, Pending, answer, servfail
+from spamcannibal.dnsbl.colours import COLOURS
 
 V6 = "2001:db8:1:2::"
 LISTED = {
@@ -141,6 +142,72 @@ def test_names_above_no_listing_do_not_exist() -> None:
 )
 def test_a_promiscuous_zone_shows_hearsay(name: str, want: str) -> None:
     assert outcome(ask(PROMISCUOUS, name)) == want
+
+
+COLOURED = view(
+    {
+        "192.0.2.0/24": value(),
+        "192.0.2.1": value(PROVEN | EXCLUDED, "127.0.0.1"),
+        "192.0.2.3": value(PROVEN | EXCLUDED, "127.0.0.3"),
+        "203.0.113.4": value(PROVEN | SHADOW, "127.0.0.4"),
+        "203.0.113.5": value(PROVEN | EXCLUDED, "127.0.0.5"),
+        "203.0.113.6": value(HEARSAY, "127.0.0.4"),
+        "203.0.113.7": value(EXCLUDED, "127.0.0.1"),
+        "203.0.113.8": value(SHADOW | PROVEN),
+        V6 + "/64": value(PROVEN | EXCLUDED, "127.0.0.1"),
+    },
+    dataclasses.replace(SPEC, colours=tuple(COLOURS)),
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "want"),
+    [
+        ("192.0.2.9", {"": ".2", "black": ".2"}),
+        ("192.0.2.1", {"white": ".1"}),
+        ("192.0.2.3", {"yellow": ".3"}),
+        ("203.0.113.4", {"brown": ".4"}),
+        ("203.0.113.5", {"nobl": ".5"}),
+        ("203.0.113.6", {}),
+        ("203.0.113.7", {}),
+        ("203.0.113.8", {}),
+        (V6 + "7", {"white": ".1"}),
+        ("127.0.0.1", {}),
+        ("127.0.0.2", {"": ".2", **{name: f".{colour.code[3]}" for name, colour in COLOURS.items()}}),
+    ],
+)
+def test_a_colour_shows_in_its_own_zone_alone(address: str, want: dict[str, str]) -> None:
+    got = {zone: outcome(ask(COLOURED, f"{nibbles(address)}{zone and '.' + zone}")) for zone in ("", *COLOURS)}
+    assert got == {zone: f"127.0.0{want[zone]}" if zone in want else "NXDOMAIN" for zone in got}
+
+
+def test_names_above_a_coloured_entry_exist_in_its_zone_alone() -> None:
+    found = {zone: outcome(ask(COLOURED, f"113.0.203.{zone}")) for zone in COLOURS}
+    assert found == {
+        "black": "NXDOMAIN",
+        "white": "NXDOMAIN",
+        "yellow": "NXDOMAIN",
+        "brown": "NODATA",
+        "nobl": "NODATA",
+    }
+
+
+def test_a_colours_zone_is_a_zone_of_its_own() -> None:
+    assert outcome(ask(COLOURED, "white", "NS")) == "ns1.bl.example.org. ns.elsewhere.example."
+    assert str(ask(COLOURED, "9.9.9.9.white").auth[0].rname) == f"white.{ZONE}."
+    assert outcome(ask(COLOURED, "white")) == "NODATA"
+
+
+def test_a_zone_in_its_sunset_lists_the_test_point_and_says_so() -> None:
+    late = view(LISTED, dataclasses.replace(SPEC, sunset=True, promiscuous=True))
+    for name in ("1.2.0.192", "2.0.192", "5.113.0.203", "1.0.0.127", nibbles(V6 + "1")):
+        assert outcome(ask(late, name)) == "NXDOMAIN"
+    assert [outcome(ask(late, name)) for name in ("2.0.0.127", "0.0.127", "ns1")] == [
+        "127.0.0.2",
+        "NODATA",
+        "192.0.2.53",
+    ]
+    assert "shut down" in outcome(ask(late, "", "TXT")) and "a list of example senders" in outcome(ask(late, "", "TXT"))
 
 
 def test_own_texts_come_before_the_zones() -> None:

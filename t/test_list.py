@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from spamcannibal.addr import parse_key
 from spamcannibal.commands import main
+from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError, NeverListed, StoreError, WireError
 from spamcannibal.record import HEARSAY_CODE, PUBLISHED, Mode
 from spamcannibal.store.stores import NewListing
@@ -192,3 +193,10 @@ def test_import_by_command_tells_what_it_left_out(run, tmp_path, store):
     assert result.exit_code == 1
     assert "left out: 198.51.100.1" in result.stderr
     assert store.change(1).source == f"import:{old}"
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_colours_are_codes_and_flags(run, store, colour):
+    run("list", "add", "192.0.2.77", "--colour", colour)
+    listing = store.get_key(parse_key("192.0.2.77"))
+    assert (listing.code, listing.flags) == COLOURS[colour]

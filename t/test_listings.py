@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dnsbl_peers import EXCLUDED, HEARSAY, PROVEN, SHADOW, DictTable, value
 from spamcannibal.addr import covers, make_key, mask, parse_key, split_key
 from spamcannibal.dnsbl import ordered
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.listings import Listings, Shelf
 from spamcannibal.dnsbl.ordered import Ordered
 
@@ -105,13 +106,13 @@ def test_a_shelf_agrees_with_a_search_over_all_entries(
 @settings(max_examples=100)
 @given(st.lists(st.lists(st.tuples(KEYS, VALUES.filter(bool)), max_size=30), max_size=4), st.booleans())
 def test_loading_is_setting_each(pages: list[list[tuple[bytes, int]]], promiscuous: bool) -> None:
-    loaded, single = (Listings(DictTable, (promiscuous,)) for _ in range(2))
+    loaded, single = (Listings(DictTable, (Kind(promiscuous),)) for _ in range(2))
     for page in pages:
         assert loaded.load(iter(page)) == len(page)
         for key, number in page:
             single.set(key, number)
     assert sorted(loaded.items()) == sorted(single.items())
-    one, other = loaded.shelves[promiscuous], single.shelves[promiscuous]
+    one, other = loaded.shelves[Kind(promiscuous)], single.shelves[Kind(promiscuous)]
     assert one._index._lengths == other._index._lengths and one.index_bytes == other.index_bytes
     for key, _ in chain.from_iterable(pages):
         addr, plen = split_key(key)
@@ -119,10 +120,10 @@ def test_loading_is_setting_each(pages: list[list[tuple[bytes, int]]], promiscuo
 
 
 def test_listings_keep_each_kind_its_own_shelf() -> None:
-    made = Listings(DictTable, (True, False))
+    made = Listings(DictTable, (Kind(True), Kind()))
     keys = [parse_key(text) for text in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4")]
     assert made.load(zip(keys, map(value, (PROVEN, HEARSAY, EXCLUDED, SHADOW)), strict=True)) == 4
-    assert {kind: len(shelf.table) for kind, shelf in made.shelves.items()} == {False: 2, True: 3}
+    assert {kind: len(shelf.table) for kind, shelf in made.shelves.items()} == {Kind(): 2, Kind(True): 3}
     assert (len(made), sorted(made.items())) == (3, sorted((key, made.get(key)) for key in keys[:3]))
     made.set(keys[0], value(SHADOW))
     assert made.get(keys[0]) == 0 and not made.discard(keys[0])
@@ -133,4 +134,4 @@ def test_a_hidden_host_does_not_uncover_itself_in_a_published_network() -> None:
     made = Listings(DictTable)
     made.set(parse_key("192.0.2.0/24"), value(PROVEN))
     made.set(parse_key("192.0.2.7"), value(HEARSAY))
-    assert made.shelves[False].match(parse_key("192.0.2.7")) == (24, value(PROVEN))
+    assert made.shelves[Kind()].match(parse_key("192.0.2.7")) == (24, value(PROVEN))

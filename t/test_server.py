@@ -18,6 +18,7 @@ from live.nets import wait_for
 from spamcannibal.addr import parse_key
 from spamcannibal.dnsbl import answer, texts
 from spamcannibal.dnsbl.client import look_up, over_network
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.server import Limits, Server
 from spamcannibal.dnsbl.sockets import IP_PKTINFO, bind_pair, reply_source
 from spamcannibal.dnsbl.texts import Texts
@@ -286,7 +287,7 @@ def test_a_bug_answers_servfail_and_is_told() -> None:
         raise RuntimeError("bug")
 
     shelf = type("Shelf", (), {"match": staticmethod(broken), "has_below": staticmethod(broken)})()
-    with running(dataclasses.replace(VIEW, listings={False: shelf})) as made, made.tcp() as tcp:
+    with running(dataclasses.replace(VIEW, listings={Kind(): shelf})) as made, made.tcp() as tcp:
         tcp.sendall(framed(Q1))
         for reply in (made.udp(Q1), receive(tcp)):
             assert (reply[:2], reply[3] & 15, len(reply)) == (Q1[:2], 2, 12)

@@ -180,7 +180,7 @@ def test_texts_of_any_length_come_back_from_their_strings(text: bytes) -> None:
 def test_settings_and_spec_name_the_same_things() -> None:
     defaults = msgspec.structs.asdict(ZoneSettings("bl.test"))
     assert ZoneSpec(**defaults) == ZoneSpec("bl.test")
-    assert set(defaults) == {field.name for field in dataclasses.fields(ZoneSpec)}
+    assert {*defaults, "colour"} == {field.name for field in dataclasses.fields(ZoneSpec)}
 
 
 LABELS = st.one_of(

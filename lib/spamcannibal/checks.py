@@ -2,7 +2,7 @@
 
 import re
 
-from spamcannibal.addr import parse_addr, parse_endpoint
+from spamcannibal.addr import parse_addr, parse_endpoint, parse_key
 from spamcannibal.decode import shown
 from spamcannibal.errors import AddrError, ConfigError
 
@@ -70,6 +70,18 @@ def is_address(text: str) -> bool:
         return bool(parse_addr(text))
     except AddrError:
         return False
+
+
+def is_prefix(text: str) -> bool:
+    try:
+        parse_key(text)
+    except AddrError:
+        return False
+    return True
+
+
+def is_secret(text: str) -> bool:
+    return re.fullmatch("[0-9a-fA-F]{32}", text) is not None
 
 
 def is_exchanger(text: str) -> bool:

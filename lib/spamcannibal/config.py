@@ -30,7 +30,9 @@ from spamcannibal.checks import (
     is_line,
     is_name,
     is_path,
+    is_prefix,
     is_queues,
+    is_secret,
     is_user,
 )
 from spamcannibal.checks import queue_range as queue_range
@@ -108,6 +110,9 @@ class ZoneSettings(Struct, frozen=True):
     retry_s: WholeSeconds = 300
     expire_s: WholeSeconds = 604_800
     promiscuous: bool = False
+    colours: tuple[Literal["black", "white", "yellow", "brown", "nobl"], ...] = ()
+    allow: tuple[str, ...] = ()
+    sunset: bool = False
 
 
 class DnsblSettings(Struct, frozen=True):
@@ -115,6 +120,17 @@ class DnsblSettings(Struct, frozen=True):
     udp_payload_bytes: Annotated[int, Meta(ge=512, le=4096)] = 1232
     tcp_connections: Annotated[int, Meta(ge=1, le=65536)] = 256
     tcp_idle_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    rrl_per_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
+    rrl_all_per_s: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    rrl_slip: Annotated[int, Meta(ge=0, le=100)] = 2
+    rrl_buckets: Annotated[int, Meta(ge=64, le=1 << 24)] = 65536
+    rrl_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    cookies: bool = True
+    cookie_secrets: tuple[str, ...] = ()
+    max_lag_s: Seconds = 10.0
+    stale_limit_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
+    metrics: str = ""
+    top_talkers: Annotated[int, Meta(ge=8, le=65536)] = 1024
     user: str = ""
     zone: tuple[ZoneSettings, ...] = ()
 
@@ -192,9 +208,13 @@ CHECKS: Checks = {
     (TarpitSettings, "user"): (is_user, "a user name, or empty"),
     (FirewallSettings, "interfaces"): (is_interface, "an interface name"),
     (DnsblSettings, "user"): (is_user, "a user name, or empty"),
+    (DnsblSettings, "cookie_secrets"): (is_secret, "32 hexadecimal digits"),
+    (DnsblSettings, "metrics"): (lambda text: text == "" or is_endpoint(text), "ADDRESS:PORT, or empty"),
+    (DnsblSettings, "rrl_exempt"): (is_prefix, "an address or a prefix"),
     (DnsblSettings, "listen"): (is_endpoint, "ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"),
     (ZoneSettings, "name"): (is_name, "a domain name without a trailing dot"),
     (ZoneSettings, "contact"): (lambda text: text == "" or is_contact(text), "a mail address, or empty"),
+    (ZoneSettings, "allow"): (is_prefix, "an address or a prefix"),
     (ZoneSettings, "ns"): (is_name, "a host name without a trailing dot"),
     (ZoneSettings, "mx"): (is_exchanger, "PREFERENCE NAME"),
     (ZoneSettings, "addresses"): (is_address, "an address"),

@@ -21,7 +21,7 @@ from spamcannibal.dnsbl import answer, client
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.publisher import Publisher, read_text
 from spamcannibal.dnsbl.server import Limits, Server
-from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
+from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
 from spamcannibal.errors import ConfigError, SpamCannibalError, StoreError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.record import table_value
@@ -164,7 +164,7 @@ def zone_specs(settings: Settings) -> list[ZoneSpec]:
     """Return what the settings say about zones; ConfigError if there are none."""
     if not settings.dnsbl.zone:
         raise ConfigError("dnsbl.zone: none to answer for; add [[dnsbl.zone]], or take dnsbl out of services.enabled")
-    return [ZoneSpec(**msgspec.structs.asdict(zone)) for zone in settings.dnsbl.zone]
+    return with_colours(ZoneSpec(**msgspec.structs.asdict(zone)) for zone in settings.dnsbl.zone)
 
 
 def _endpoints(dnsbl: DnsblSettings) -> list[tuple[bytes, int]]:
@@ -187,13 +187,13 @@ def _chosen(settings: Settings, names: Sequence[str], may_be_foreign: bool) -> l
     """Return the zones to ask in; another server may have zones that are not ours."""
     if not names:
         return zone_specs(settings)
-    known = {zone.name.lower(): zone for zone in settings.dnsbl.zone}
+    known = {spec.name.lower(): spec for spec in zone_specs(settings)} if settings.dnsbl.zone else {}
     specs = []
     for name in names:
         zone = known.get(name.lower().rstrip("."))
         if zone is None and not may_be_foreign:
             raise ConfigError(f"dnsbl.zone: no such zone: {name!r}, want one of {', '.join(known) or 'none'}")
-        specs.append(ZoneSpec(**msgspec.structs.asdict(zone)) if zone else ZoneSpec(name))
+        specs.append(zone or ZoneSpec(name))
     return specs
 
 
@@ -214,7 +214,7 @@ def _verdict(
 
 def _store_exchange(settings: Settings, spec: ZoneSpec, addr: bytes) -> client.Exchange:
     """Return an exchange with the server's own rules over the entries that cover an address."""
-    listings = Listings(AddrTable, (spec.promiscuous,))
+    listings = Listings(AddrTable, (spec.kind,))
     texts: dict[bytes, bytes] = {}
     store, _ = _open(settings)
     with closing(store):

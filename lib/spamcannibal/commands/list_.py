@@ -14,6 +14,7 @@ from spamcannibal.addr import format_addr, listing_key, parse_addr, parse_key, s
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
 from spamcannibal.config import Settings
 from spamcannibal.decode import DURATIONS, parse_quantity, shown
+from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError
 from spamcannibal.record import FLAG_NAMES, PUBLISHED, Change, Contrib, Listing, Mode, Piece
 from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
@@ -38,7 +39,7 @@ def _code(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
     except AddrError as error:
         raise click.BadParameter(str(error)) from None
     if not bytes((127, 0, 0, 2)) <= code <= bytes((127, 255, 255, 255)) or len(code) != 4:
-        raise click.BadParameter(f"got {shown(value)}, want 127.0.0.2 to 127.255.255.255")
+        raise click.BadParameter(f"got {shown(value)}, want 127.0.0.2 to 127.255.255.255; --colour white for 127.0.0.1")
     return code
 
 
@@ -55,6 +56,9 @@ def command() -> None:
 @click.option("--text", default="", help="Why, as shown to the world.")
 @click.option(
     "--code", callback=_code, default="127.0.0.2", metavar="127.x.y.z", show_default=True, help="What DNS answers."
+)
+@click.option(
+    "--colour", type=click.Choice(sorted(COLOURS)), help="As mail servers report; decides code and where it shows."
 )
 @click.option(
     "--mode", type=click.Choice([mode.name.lower() for mode in Mode]), default="default", help="How to refuse."
@@ -77,6 +81,8 @@ def add(ctx: click.Context, /, addresses: tuple[str, ...], dry_run: bool, as_jso
 
     An IPv6 address stands for its /64, or what guard.v6_prefix says; write /128 for the host alone. Listing again
     changes what is different. The never-list is asked; no option overrides it.
+
+    --colour puts it into the zone of that colour; all but black are neither refused here nor in the plain zone.
 
     \b
     Examples:
@@ -185,15 +191,16 @@ def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
 
 
 def _new(key: bytes, options: dict[str, Any], evidence: bytes | None, now: float) -> NewListing:
+    colour = COLOURS.get(options["colour"])
     return NewListing(
         key,
-        code=options["code"],
+        code=colour.code if colour else options["code"],
         text=options["text"],
         source=_source(),
         mode=Mode[options["mode"].upper()],
         expiry_ms=int((now + options["expires"]) * 1000) if options["expires"] else 0,
         evidence=evidence,
-        flags=PUBLISHED if options["publish"] else 0,
+        flags=colour.flags if colour else PUBLISHED if options["publish"] else 0,
     )
 
 

@@ -26,9 +26,10 @@ from typing import NamedTuple, Protocol
 
 from spamcannibal.addr import format_addr, make_key, mask
 from spamcannibal.dnsbl import wire
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED, holds_test_point, is_host, readings
 from spamcannibal.dnsbl.wire import HEADER, Labels, Query
-from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, answer_code, expand, with_serial
+from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, expand, with_serial
 from spamcannibal.record import PROVEN_CODE
 
 CLASSIC_LIMIT = 512
@@ -74,10 +75,10 @@ class Listings(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """What is published. `listings` by promiscuity; `text(key)` is a listing's own text, empty if it has none."""
+    """What is published. `listings` by kind of zone; `text(key)` is a listing's own text, empty if it has none."""
 
     zones: Zones
-    listings: Mapping[bool, Listings]
+    listings: Mapping[Kind, Listings]
     serial: Callable[[], int]
     text: Callable[[bytes], bytes | Pending]
 
@@ -121,7 +122,7 @@ def find(zone: Zone, relative: Labels, qtype: int, view: View) -> Found | Pendin
     exists = False
     for addr, plen in readings(relative):
         if not is_host(addr, plen):
-            exists = exists or holds_test_point(addr, plen) or view.listings[zone.promiscuous].has_below(addr, plen)
+            exists = exists or holds_test_point(addr, plen) or view.listings[zone.kind].has_below(addr, plen)
             continue
         listed = _listed(zone, addr, view)
         if listed is not None:
@@ -154,12 +155,12 @@ def _of_node(node: Node, qtype: int, glue: tuple[Template, ...]) -> Found:
 def _listed(zone: Zone, addr: bytes, view: View) -> tuple[bytes, bytes] | None:
     """Return (answer code, key of the listing) of an address that the zone lists."""
     if addr == TEST_LISTED:
-        return PROVEN_CODE, addr
-    match = None if addr == TEST_CLEAR else view.listings[zone.promiscuous].match(addr)
+        return zone.code or PROVEN_CODE, addr
+    match = None if addr == TEST_CLEAR else view.listings[zone.kind].match(addr)
     if match is None:
         return None
     plen, value = match
-    code = answer_code(value, zone.promiscuous)
+    code = zone.code_of(value)
     return None if code is None else (code, make_key(mask(addr, plen), plen))
 
 

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Protocol
 
 from spamcannibal.addr import V4_BITS, mask, split_key
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.ordered import Ordered
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW
 
@@ -119,16 +120,16 @@ class Shelf:
 class Listings:
     """The shelves as one table to follow."""
 
-    def __init__(self, new_table: Callable[[], Table], kinds: Iterable[bool] = (False,)) -> None:
-        self.shelves = {promiscuous: Shelf(new_table(), promiscuous) for promiscuous in sorted(set(kinds))}
+    def __init__(self, new_table: Callable[[], Table], kinds: Iterable[Kind] = (Kind(),)) -> None:
+        self.shelves = {kind: Shelf(new_table(), kind.promiscuous) for kind in sorted(set(kinds))}
 
     def __len__(self) -> int:
         return max((len(shelf.table) for shelf in self.shelves.values()), default=0)
 
     def set(self, key: bytes, value: int) -> None:
         """Take a store's entry in."""
-        for shelf in self.shelves.values():
-            shelf.set(key, value)
+        for kind, shelf in self.shelves.items():
+            shelf.set(key, kind.select(value))
 
     def discard(self, key: bytes) -> bool:
         """Take an entry out; say whether any shelf had it."""
@@ -139,8 +140,8 @@ class Listings:
         """Take many entries in; return how many were given."""
         rest, count = iter(pairs), 0
         while chunk := tuple(islice(rest, LOAD_STEP)):
-            for shelf in self.shelves.values():
-                shelf.load(chunk)
+            for kind, shelf in self.shelves.items():
+                shelf.load([(key, kind.select(value)) for key, value in chunk] if kind.only else chunk)
             count += len(chunk)
         return count
 

@@ -12,6 +12,7 @@ The texts of changes go straight into the cache, so a listing and its text becom
 from collections.abc import Callable, Iterable, Sequence
 
 from spamcannibal.dnsbl.answer import View
+from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.listings import Listings, Table
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
@@ -84,5 +85,5 @@ def _view(specs: Iterable[ZoneSpec], listings: Listings, follower: Follower, tex
     return View(zones, listings.shelves, lambda: max(follower.seq, 0), texts.get)
 
 
-def _kinds(specs: Iterable[ZoneSpec]) -> set[bool]:
-    return {spec.promiscuous for spec in specs}
+def _kinds(specs: Iterable[ZoneSpec]) -> set[Kind]:
+    return {spec.kind for spec in specs}

@@ -10,6 +10,10 @@ the zone are not compressed, so a template needs nothing from the reply around i
 | each of `hosts` | A and AAAA; the names between it and the zone exist without records |
 | an address backwards | A and TXT if listed: see answer.py |
 
+A zone may show one colour only (colours.py), may let only some networks ask, and may be in its `sunset`: it lists
+nothing but the test point and says so at its own name. A list that just ends is worse: its name expires, and whoever
+buys it lists the world.
+
 Answer codes follow the rule "cooperation without recursive feedback": what was proven here is 127.0.0.2; what another
 list told us is shown by a promiscuous zone only, and never as .2, so that nobody takes our hearsay for our evidence;
 nor as 127.0.0.0 and .1, or in 127.255.255.0/24, which clients take for errors.
@@ -17,18 +21,21 @@ nor as 127.0.0.0 and .1, or in 127.255.255.0/24, which clients take for errors.
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import dnslib
 
-from spamcannibal.addr import parse_addr
+from spamcannibal.addr import mask, parse_addr, parse_key, split_key
 from spamcannibal.dnsbl import names, wire
+from spamcannibal.dnsbl.colours import COLOURS, Kind, kind_of
+from spamcannibal.dnsbl.names import Prefix
 from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.errors import ConfigError
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, split_table_value
 
 TEXT_LIMIT = 2000  # bytes of one TXT: what a listing may cost a resolver, and us when the query is forged
+SUNSET_TEXT = "this list is shut down: it lists nothing any more, please stop asking"
 SERIAL_SIZE = 20  # the serial starts the last twenty bytes of an SOA
 _POINTER = struct.Struct(">H")
 _SERIAL = struct.Struct(">I")
@@ -75,11 +82,24 @@ class ZoneSpec:
     retry_s: int = 300
     expire_s: int = 604_800
     promiscuous: bool = False
+    colour: str = ""
+    colours: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    sunset: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Return what the zone shows."""
+        return kind_of(self.colour, self.promiscuous, self.sunset)
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A compiled zone. `nodes` holds the static names by their labels before the zone's; the apex is ()."""
+    """A compiled zone. `nodes` holds the static names by their labels before the zone's; the apex is ().
+
+    `code` is the answer for all that is listed, None where the entry decides; `allow` holds (addr, prefix length) of
+    who may ask, empty for everybody.
+    """
 
     labels: Labels
     size: int
@@ -89,6 +109,22 @@ class Zone:
     nodes: Mapping[Labels, Node]
     glue: tuple[Template, ...]
     negative_soa: Template
+    kind: Kind
+    code: bytes | None
+    allow: tuple[Prefix, ...]
+
+    @property
+    def name(self) -> str:
+        """Return the name as text."""
+        return b".".join(self.labels).decode("ascii", "replace")
+
+    def admits(self, addr: bytes) -> bool:
+        """Tell whether an address may ask."""
+        return not self.allow or any(len(net) == len(addr) and mask(addr, plen) == net for net, plen in self.allow)
+
+    def code_of(self, value: int) -> bytes | None:
+        """Return the answer for a value of our kind's shelf, None if it is not shown."""
+        return self.code or answer_code(value, self.promiscuous)
 
     def a_record(self, code: bytes) -> Template:
         """Return the A record of a listing."""
@@ -134,7 +170,30 @@ def compile_zone(spec: ZoneSpec) -> Zone:
     nodes[()] = _apex(labels, spec)
     negative = _template(labels, (), _soa(labels, spec), min(spec.soa_ttl_s, spec.minimum_s))
     text = spec.text.encode("utf-8", "replace")
-    return Zone(labels, wire.name_size(labels), spec.promiscuous, text, spec.ttl_s, nodes, tuple(glue), negative)
+    return Zone(
+        labels,
+        wire.name_size(labels),
+        spec.promiscuous,
+        text,
+        spec.ttl_s,
+        nodes,
+        tuple(glue),
+        negative,
+        spec.kind,
+        COLOURS[spec.colour].code if spec.kind.only in COLOURS else None,
+        tuple(split_key(parse_key(text)) for text in spec.allow),
+    )
+
+
+def with_colours(specs: Iterable[ZoneSpec]) -> list[ZoneSpec]:
+    """Return the zones and, after each, those of its `colours`: COLOUR.ZONE, with the same servers and times."""
+    made = []
+    for spec in specs:
+        made.append(spec)
+        for colour in spec.colours:
+            bare = replace(spec, mx=(), addresses=(), hosts=(), colours=(), promiscuous=False)
+            made.append(replace(bare, name=f"{colour}.{spec.name}", ns=_servers(spec), colour=colour))
+    return made
 
 
 def answer_code(value: int, promiscuous: bool) -> bytes | None:
@@ -203,7 +262,7 @@ def _apex(zone: Labels, spec: ZoneSpec) -> Node:
     records: dict[int, list[dnslib.RD]] = {
         wire.NS: [dnslib.NS(_label(name)) for name in _servers(spec)],
         wire.MX: [dnslib.MX(_label(name), preference) for preference, name in map(_mail_exchanger, spec.mx)],
-        wire.TXT: [_text(spec.about)] if spec.about else [],
+        wire.TXT: [_text(text) for text in (spec.about, SUNSET_TEXT if spec.sunset else "") if text],
     }
     apex: dict[int, tuple[Template, ...]] = {wire.SOA: (_template(zone, (), _soa(zone, spec), spec.soa_ttl_s),)}
     for rtype, rdata in records.items():

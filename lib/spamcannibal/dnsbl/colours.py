@@ -1,0 +1,63 @@
+"""Colours of what mail servers report (gather), and which entries a kind of zone shows. Pure.
+
+| colour | code | means | flags beside PUBLISHED | packet path and plain zones |
+|---|---|---|---|---|
+| black | 127.0.0.2 | sends spam | | listed |
+| white | 127.0.0.1 | sends none | EXCLUDED | never listed, in a listed network neither |
+| yellow | 127.0.0.3 | sends both; other lists should be ignored | EXCLUDED | as white |
+| brown | 127.0.0.4 | sends spam, not yet enough for black | SHADOW | not looked at |
+| nobl | 127.0.0.5 | sends not only spam; don't list it | EXCLUDED | as white |
+
+So an entry's answer code and flags are its colour, the store needs no field for it, and nothing but black reaches a
+plain zone or the tarpit: their rules for EXCLUDED and SHADOW were there before. Its source is `gather:REPORTER`.
+Codes are those of Hostkarma, which made the scheme known.
+
+Many clients take any answer for "listed", so each colour has a zone of its own, COLOUR.ZONE; black's is the plain zone
+under another name.
+"""
+
+from typing import NamedTuple
+
+from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, split_table_value, table_value
+
+
+class Colour(NamedTuple):
+    code: bytes
+    flags: int
+
+
+COLOURS = {
+    "black": Colour(bytes((127, 0, 0, 2)), PUBLISHED),
+    "white": Colour(bytes((127, 0, 0, 1)), PUBLISHED | EXCLUDED),
+    "yellow": Colour(bytes((127, 0, 0, 3)), PUBLISHED | EXCLUDED),
+    "brown": Colour(bytes((127, 0, 0, 4)), PUBLISHED | SHADOW),
+    "nobl": Colour(bytes((127, 0, 0, 5)), PUBLISHED | EXCLUDED),
+}
+NOTHING = "nothing"
+
+
+class Kind(NamedTuple):
+    """What a zone shows: all that is published (and hearsay, if promiscuous), or `only` one colour or NOTHING."""
+
+    promiscuous: bool = False
+    only: str = ""
+
+    def select(self, value: int) -> int:
+        """Return a store's table value as a shelf of this kind takes it: 0 for what it does not show.
+
+        What is of the wanted colour is an ordinary published entry there.
+        """
+        if not self.only:
+            return value
+        wanted = COLOURS.get(self.only)
+        if wanted is None:
+            return 0
+        code, mode, flags = split_table_value(value)
+        return table_value(code, mode, PUBLISHED) if (code, flags) == wanted else 0
+
+
+def kind_of(colour: str, promiscuous: bool, is_sunset: bool) -> Kind:
+    """Return the kind of a zone by its settings."""
+    if is_sunset:
+        return Kind(only=NOTHING)
+    return Kind(promiscuous) if colour in ("", "black") else Kind(only=colour)
