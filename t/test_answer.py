@@ -440,7 +440,7 @@ def is_sound(query: bytes, reply: bytes | Pending | None) -> bool:
     if len(reply) == 12:
         return reply[3] & 15 in (wire.FORMERR, wire.NOTIMP)
     counts = struct.unpack_from(">4H", reply, 4)
-    read = wire._read_name(reply, 12)
+    read = wire.read_name(reply, 12)
     assert read is not None
     at = read[1] + 4
     for _ in range(sum(counts[1:])):

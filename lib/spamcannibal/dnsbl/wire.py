@@ -87,7 +87,7 @@ def name_size(labels: Labels) -> int:
 
 def _read_body(data: bytes, flags: int, authority: int, additional: int) -> Query | None:
     """Return the query behind a good header, None where the bytes do not hold what the counts say."""
-    name = _read_name(data, HEADER.size)
+    name = read_name(data, HEADER.size)
     if name is None:
         return None
     labels, at = name
@@ -109,7 +109,7 @@ def _read_body(data: bytes, flags: int, authority: int, additional: int) -> Quer
     return Query(HEADER.unpack_from(data)[0], flags, data[HEADER.size : end], labels, qtype, qclass, edns)
 
 
-def _read_name(data: bytes, at: int) -> tuple[Labels, int] | None:
+def read_name(data: bytes, at: int) -> tuple[Labels, int] | None:
     """Return a name without pointers and where it ends."""
     labels: list[bytes] = []
     limit = min(len(data), at + NAME_LIMIT)
@@ -125,7 +125,7 @@ def _read_name(data: bytes, at: int) -> tuple[Labels, int] | None:
     return None
 
 
-def _skip_name(data: bytes, at: int) -> int | None:
+def skip_name(data: bytes, at: int) -> int | None:
     """Return where a name ends that may end in a pointer (which is not followed)."""
     limit = min(len(data), at + NAME_LIMIT)
     while at < limit:
@@ -143,7 +143,7 @@ def _skip_name(data: bytes, at: int) -> int | None:
 def _read_record(data: bytes, at: int) -> tuple[Edns | None, int] | None:
     """Return a record's EDNS values if it is an OPT, and where it ends."""
     start = at
-    end = _skip_name(data, at)
+    end = skip_name(data, at)
     if end is None or end + _RECORD_HEAD.size > len(data):
         return None
     rtype, rclass, ttl, size = _RECORD_HEAD.unpack_from(data, end)
