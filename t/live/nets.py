@@ -151,12 +151,15 @@ def queue_rules(host: Host, queues: str = "0", port: int = 25, tool: str = "ipta
     """Queue NEW and INVALID packets to `port`, IPv4 and IPv6, failing open: the daemon's own firewall in a few rules.
 
     Replies by raw socket (mark 0x5343) are not tracked, or the kernel would take the connection for established.
+    Only SYNs bypass a queue that nobody has bound. What belongs to no connection and begins none is dropped then: an
+    ACK of a held client that reached the kernel would be answered by a reset, and the client be free.
     `tool` may be iptables, iptables-nft or iptables-legacy; `queues` "0" or a range "0:3".
     """
     target = ("--queue-balance", queues, "--queue-cpu-fanout") if ":" in queues else ("--queue-num", queues)
     match = ("-p", "tcp", "--dport", port, "-m", "conntrack", "--ctstate", "NEW,INVALID")
     for command in (tool, tool.replace("iptables", "ip6tables")):
-        host.run(command, "-w", "-A", "INPUT", *match, "-j", "NFQUEUE", *target, "--queue-bypass")
+        host.run(command, "-w", "-A", "INPUT", *match, "--syn", "-j", "NFQUEUE", *target, "--queue-bypass")
+        host.run(command, "-w", "-A", "INPUT", *match, "-j", "NFQUEUE", *target)
         host.run(command, "-w", "-t", "raw", "-A", "OUTPUT", "-m", "mark", "--mark", "0x5343", "-j", "NOTRACK")
 
 

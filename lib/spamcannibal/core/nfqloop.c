@@ -20,7 +20,7 @@
 
 enum {
     BATCH = 128,
-    MESSAGE_OVERHEAD_BYTES = 512, /* netlink headers and attributes before the payload; seen: under 150 */
+    MESSAGE_OVERHEAD_BYTES = 256, /* netlink headers and attributes before the payload: about 170 at most */
     MESSAGE_COST_BYTES = 2048,    /* of one waiting message, as the kernel accounts its buffer; seen: under 1400 */
     DUE_BATCH = 64,
     EVENTS = 4096,                /* between two drains; a power of two */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { PROBES = 32 };
 
@@ -26,6 +27,19 @@ struct sightings {
 
 static struct generation *active(struct sightings *s) { return &s->generation[s->active]; }
 
+/* Every note goes somewhere else in the map: with pages of 4 KB each would miss the processor's page cache too. */
+static void *huge_zeroed(size_t bytes)
+{
+    enum { HUGE_PAGE = 2 << 20 };
+    size_t rounded = (bytes + HUGE_PAGE - 1) & ~(size_t)(HUGE_PAGE - 1);
+    void *memory = bytes < HUGE_PAGE ? calloc(1, bytes) : aligned_alloc(HUGE_PAGE, rounded);
+    if (memory && bytes >= HUGE_PAGE) {
+        madvise(memory, rounded, MADV_HUGEPAGE);
+        memset(memory, 0, rounded);
+    }
+    return memory;
+}
+
 struct sightings *sight_new(uint32_t limit, const uint64_t seed[2])
 {
     struct sightings *s = calloc(1, sizeof *s);
@@ -39,7 +53,7 @@ struct sightings *sight_new(uint32_t limit, const uint64_t seed[2])
     s->mask = size - 1;
     pthread_mutex_init(&s->lock, NULL);
     for (int i = 0; i < 2; i++) {
-        s->generation[i].slots = calloc(size, sizeof(struct sighting));
+        s->generation[i].slots = huge_zeroed((size_t)size * sizeof(struct sighting));
         s->generation[i].order = calloc(limit, sizeof(uint32_t));
         if (!s->generation[i].slots || !s->generation[i].order) {
             sight_free(s);

@@ -4,9 +4,11 @@
     worker.start() ... worker.stop()
 
 A chore that fails is logged (TROUBLE) and tried again after twice its last wait, up to LONGEST_WAIT_S; when it works
-again that is logged too (RECOVERED). This is the boundary that keeps the packet path from depending on the store.
+again that is logged too (RECOVERED). This is the boundary that keeps the packet path from depending on the store. A
+worker that is not urgent leaves the processors to the packets by its niceness.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -39,13 +41,16 @@ class Chore:
 class Worker(threading.Thread):
     """A thread of chores; `stop` lets the one under way end, and waits for that within bounds."""
 
-    def __init__(self, name: str, chores: Sequence[Chore], log: EventLog) -> None:
+    def __init__(self, name: str, chores: Sequence[Chore], log: EventLog, niceness: int = 0) -> None:
         super().__init__(name=name, daemon=True)
         self.chores = chores
         self.log = log
+        self.niceness = niceness
         self._stopping = threading.Event()
 
     def run(self) -> None:
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, max(self.niceness, os.getpriority(os.PRIO_PROCESS, me)))
         for chore in self.chores:
             chore.due = time.monotonic() + chore.every_s
         while not self._stopping.is_set():

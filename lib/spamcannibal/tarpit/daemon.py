@@ -109,8 +109,11 @@ class Daemon:
             Chore("statistics", 60.0, clerk.tell_stats),
         ]
         cutting = [Chore("cut", 0.1, self._cut)]
-        chores = {"follower": follow, "clerk": notes, "cutter": cutting}
-        return [Worker(name, its, self.log) for name, its in chores.items()]
+        return [
+            Worker("follower", follow, self.log),
+            Worker("clerk", notes, self.log, niceness=10),
+            Worker("cutter", cutting, self.log, niceness=10),
+        ]
 
     def _run_loop(self, number: int, loop: NfqLoop) -> None:
         try:
