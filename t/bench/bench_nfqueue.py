@@ -2,10 +2,10 @@
 
     python t/bench/bench_nfqueue.py [--quick]
 
-Two namespaces joined by a veth pair; all candidates are bound at the same time, each to a queue and a port of its own, and
-get the same packets in turn: TCP SYNs made by nfq_send.c, every unlisted source with an address of its own, 1 M addresses
-listed (100,000 with --quick). A candidate is stopped while its queue is filled and continued when the sender is done, so
-that nobody shares the CPU with it; timed is from then until the queue is empty.
+Two namespaces joined by a veth pair; all candidates are bound at the same time, each to a queue and a port of its
+own, and get the same packets in turn: TCP SYNs made by nfq_send.c, every unlisted source with an address of its own,
+1 M addresses listed (100,000 with --quick). A candidate is stopped while its queue is filled and continued when the
+sender is done, so that nobody shares the CPU with it; timed is from then until the queue is empty.
 
 | candidate | what it does |
 |---|---|
@@ -14,9 +14,9 @@ that nobody shares the CPU with it; timed is from then until the queue is empty.
 | c_answering | nfq_peer.c with a hash of the listed addresses: SYN/ACK by a raw IP socket |
 | python | nfq_peer.py: a NetfilterQueue callback with two Berkeley DBs |
 
-Ratios are speeds: `unlisted_vs_c` and `unlisted_vs_python` with no listed source, `mixed_vs_c` and `mixed_vs_python` with
-half of them, `answered_vs_c` with half of them against the peer that answers, `all_answered_vs_c` with nothing else. CPU
-seconds of the whole process a packet, the archive's writing included, stand beside them.
+Ratios are speeds: `unlisted_vs_c` and `unlisted_vs_python` with no listed source, `mixed_vs_c` and `mixed_vs_python`
+with half of them, `answered_vs_c` with half of them against the peer that answers, `all_answered_vs_c` with nothing
+else. CPU seconds of the whole process a packet, the archive's writing included, stand beside them.
 """
 
 import argparse
