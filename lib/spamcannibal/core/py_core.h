@@ -12,7 +12,9 @@
 
 struct addrtable;
 struct dnsview;
+struct rrl;
 struct shelf;
+struct talkers;
 struct trap;
 
 /* Fill the module: 0, or -1 with an exception. */
@@ -22,11 +24,14 @@ int py_loop_init(PyObject *module);
 int py_shelf_init(PyObject *module);
 int py_dns_init(PyObject *module);
 int py_dnsloop_init(PyObject *module);
+int py_dnsguard_init(PyObject *module);
 
 /* The C object inside, or NULL with a TypeError if it is of another type. */
 struct addrtable *py_table_get(PyObject *object);
 struct trap *py_trap_get(PyObject *object);
 struct shelf *py_shelf_of(PyObject *object);
 const struct dnsview *py_dnsview_of(PyObject *object);
+struct rrl *py_rrl_get(PyObject *object);
+struct talkers *py_talkers_get(PyObject *object);
 
 #endif
