@@ -23,6 +23,8 @@ Sighting = contacts.Sighting
 # Names for what else would read list[...]: inside the class, `list` is the method.
 Keys = list[bytes]
 Seqs = list[int]
+Lengths = list[int]
+Lengths = list[int]
 Pieces = list[Piece]
 Changes = list[Change]
 Page = list[tuple[bytes, Any]]
@@ -169,6 +171,11 @@ class Store:
             "journal": tally.seq,
         }
 
+    def lengths(self, size: int) -> Lengths:
+        """Give the prefix lengths of addresses of `size` bytes (4 or 16) that are listed, shortest first."""
+        tally = self.env.read(self._tally)
+        return [plen for plen, count in enumerate(tally.v4 if size == 4 else tally.v6) if count]
+
     # The journal.
 
     def last_seq(self) -> int:
@@ -182,6 +189,16 @@ class Store:
     def change(self, seq: int) -> Change | None:
         """Give one journal record: text and source of a listing are in that of its seq."""
         return self._record("journal", record.pack_seq(seq), lambda data: record.unpack_change(seq, data))
+
+    def change_at(self, key: bytes, seq: int) -> Change | None:
+        """Give a key's newest change of number `seq` or lower: it tells what the key was then."""
+
+        def look() -> tuple[int, bytes | None] | None:
+            rows = scan_back(self.env.db("history"), bytes((len(key),)) + key, 1, seq)
+            return (record.unpack_seq(rows[0][-8:]), self.env.db("journal").get(rows[0][-8:])) if rows else None
+
+        found = self.env.read(look)
+        return record.unpack_change(found[0], found[1]) if found and found[1] is not None else None
 
     def history(self, key: bytes, limit: int = 1000) -> Changes:
         """Give the newest `limit` changes of a key, oldest first."""
@@ -232,13 +249,14 @@ def scan(handle: Any, start: bytes, limit: int, txn: Txn = None) -> list[tuple[b
         cursor.close()
 
 
-def scan_back(handle: Any, prefix: bytes, limit: int) -> list[bytes]:
-    """Give up to `limit` keys that begin with `prefix`, last first."""
+def scan_back(handle: Any, prefix: bytes, limit: int, seq: int = (1 << 64) - 1) -> list[bytes]:
+    """Give up to `limit` keys that are `prefix` and a number up to `seq`, last first."""
+    end = prefix + record.pack_seq(seq)
     cursor = handle.cursor()
     try:
-        row = cursor.set_range(prefix + b"\xff" * 8)
+        row = cursor.set_range(end)
         row = cursor.last() if row is None else row
-        while row is not None and row[0] > prefix + b"\xff" * 8:
+        while row is not None and row[0] > end:
             row = cursor.prev()
         keys: list[bytes] = []
         while row is not None and row[0].startswith(prefix) and len(keys) < limit:
