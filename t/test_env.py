@@ -175,6 +175,18 @@ def test_a_forked_child_opens_for_itself_and_harms_not_the_parent(env):
     assert get(env, b"child") == b"v"
 
 
+def test_those_who_close_leave_no_opening_behind(env):
+    put(env, b"k")
+
+    def come_and_go():
+        put(env, b"k2")
+        env.close()
+
+    for _ in range(5):
+        assert in_child(come_and_go) == 0
+    assert env._current_shared().gate.openings == 1
+
+
 def test_threads_share_one_env(env):
     def work(number):
         for i in range(50):

@@ -21,6 +21,7 @@ import pytest
 
 from spamcannibal.store.backup import backup
 from spamcannibal.store.follow import Follower
+from spamcannibal.store.shared import OPENINGS_LIMIT
 from spamcannibal.store.stores import NewListing
 from storekit import DictTable, check_whole, listed, open_store
 
@@ -196,3 +197,20 @@ def test_killed_processes_hang_nobody_and_lose_nothing(tmp_path):
     store.close()
     print(f"killed {dict(killed)}, recovered {recoveries} times, {len(present)} listed")
     assert recoveries > 1
+
+
+@pytest.mark.live
+def test_what_the_dead_left_open_is_cleared_before_it_fills_the_regions(tmp_path):
+    store = open_store(tmp_path / "store")
+    first = store.env._current_shared().generation
+    for count in range(1, 3 * OPENINGS_LIMIT + 1):
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                store.contacts([], [(b"\x0c\0\0\1", 1, 1, 1)])
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert store.contact(b"\x0c\0\0\1").count == count
+    assert 3 <= store.env._current_shared().generation - first <= 4
+    check_whole(store)
+    store.close()

@@ -15,6 +15,7 @@ It is a small file beside the databases, with POSIX record locks on single bytes
     byte 3   lock, shared: a backup is running, so log files must stay
     16       u64: generation of the environment, one more after each recovery; handles of an older one are dead
     24       u32: process id inside, 0 = nobody. Found non-zero by who gets in: that process died inside, so recover
+    28       u32: openings since the last recovery less closings, so the living and those that died without closing
 
 POSIX locks end with the process, are not inherited by fork, and end too when the process closes any descriptor of the
 file; so the file is opened once a process, by the one Gate of a path that env.py keeps.
@@ -35,7 +36,8 @@ _SIZE = 64
 _TURN, _INSIDE, _MEMBER, _BACKUP = range(4)
 _GENERATION = struct.Struct("=Q")
 _PID = struct.Struct("=I")
-_GENERATION_AT, _PID_AT = 16, 24
+_OPENINGS = struct.Struct("=I")
+_GENERATION_AT, _PID_AT, _OPENINGS_AT = 16, 24, 28
 # Waiting is by polling: a blocking lock could not be given up when the holder is stopped (SIGSTOP, a frozen cgroup).
 _SHORTEST_S, _LONGEST_S = 0.0001, 0.002
 
@@ -102,19 +104,25 @@ class Gate:
         """Mark that nothing of Berkeley DB's is held any more."""
         _PID.pack_into(self._map, _PID_AT, 0)
 
-    def renew(self) -> int:
-        """Count a recovery; give the new generation."""
-        generation = self.generation + 1
-        _GENERATION.pack_into(self._map, _GENERATION_AT, generation)
-        return generation
+    def renew(self) -> None:
+        """Count a recovery: a new generation, which nobody has open yet."""
+        _GENERATION.pack_into(self._map, _GENERATION_AT, self.generation + 1)
+        _OPENINGS.pack_into(self._map, _OPENINGS_AT, 0)
+
+    @property
+    def openings(self) -> int:
+        """Give how many have the environment open, or died without closing it; ask only when inside."""
+        return int(_OPENINGS.unpack_from(self._map, _OPENINGS_AT)[0])
 
     def join(self) -> None:
         """Count as a process that has the environment open, while inside."""
         self._try(_MEMBER, fcntl.LOCK_SH)
+        _OPENINGS.pack_into(self._map, _OPENINGS_AT, self.openings + 1)
 
     def quit(self) -> None:
-        """Count no more as one, while inside."""
+        """Count no more as one, having closed it in good order, while inside."""
         self._unlock(_MEMBER)
+        _OPENINGS.pack_into(self._map, _OPENINGS_AT, max(self.openings - 1, 0))
 
     def is_alone(self) -> bool:
         """Tell whether no process has the environment open; ask while inside and not a member."""

@@ -28,10 +28,12 @@ NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "ex
 FORMAT_KEY, FORMAT = b"format", b"1"
 LOADING_KEY = b"loading"
 MIB = 1 << 20
-# Recovery mends a death inside, and lack of room in a region (handles that dead processes left open fill it).
-FATAL = (bdb.DBRunRecoveryError, bdb.DBNoMemoryError)
+# Recovery mends a death inside, and lack of room in a region: handles that some 600 dead processes left open fill it.
+# That comes as Python's own MemoryError.
+FATAL = (bdb.DBRunRecoveryError, MemoryError)
 LOG_FILE_BYTES = 16 * MIB
 LOG_BUFFER_BYTES = MIB
+LOG_REGION_BYTES = 8 * MIB
 # What the regions need beside the cache (which takes a quarter more than asked), and recovery for its log records.
 SPARE_BYTES = 8 * MIB
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2)
@@ -68,6 +70,7 @@ class Handles:
         self.env.set_cachesize(cache_bytes >> 30, cache_bytes & ((1 << 30) - 1), 1)
         self.env.set_lg_max(LOG_FILE_BYTES)
         self.env.set_lg_bsize(LOG_BUFFER_BYTES)
+        self.env.set_lg_regionmax(LOG_REGION_BYTES)
         self.env.set_lg_filemode(DATA_MODE)
         create = 0 if readonly else bdb.DB_CREATE
         flags = bdb.DB_INIT_TXN | bdb.DB_INIT_LOG | bdb.DB_INIT_MPOOL | create

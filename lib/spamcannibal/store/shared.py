@@ -18,6 +18,8 @@ from spamcannibal.store.gate import Gate
 from spamcannibal.store.handles import FATAL, Handles
 from spamcannibal.store.owner import Owner
 
+OPENINGS_LIMIT = 200
+
 
 class Shared:
     """The gate and the handles of one store; `users` counts its Env, `backups` those that hold the logs."""
@@ -49,16 +51,16 @@ class Shared:
         """Give handles that work: those we have, or new ones, after recovery if need be. Call inside the gate."""
         if self.gate.is_broken or (self.handles is None and self.gate.is_alone()):
             return self._reopen(recover=True)
-        if self.handles is None or self.generation != self.gate.generation:
-            return self._reopen(recover=False)
-        return self.handles
+        if self.handles is not None and self.generation == self.gate.generation:
+            return self.handles
+        # What the dead left open takes room in the regions, and in those of the next recovery: clear it in time.
+        return self._reopen(recover=self.gate.openings >= OPENINGS_LIMIT and not self.readonly)
 
     def _reopen(self, recover: bool) -> Handles:
         if self.handles is not None:
             self.handles.drop()
             self.handles = None
         if recover and self.readonly:
-            self.gate.quit()
             raise Unavailable(f"{self.path}: not open for writing yet; start a writer (the tarpit, or `db check`)")
         self.gate.begin()
         if recover:
@@ -104,6 +106,7 @@ class Shared:
                 handles.close()
             except bdb.DBError:
                 return
+            self.gate.quit()
             self.gate.end()
         finally:
             self.gate.leave()
