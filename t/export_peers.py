@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from hypothesis import strategies as st
 
 from dnsbl_peers import SPEC
-from spamcannibal.addr import mask, parse_addr, parse_key
+from spamcannibal.addr import format_addr, mask, parse_addr, parse_key
 from spamcannibal.dnsbl.export.entry import EXCEPTION, Entry, of_key, ordered
 from spamcannibal.dnsbl.export.facts import Facts
 from spamcannibal.dnsbl.zone import compile_zone
@@ -37,15 +37,20 @@ def corners(found: Iterable[Entry]) -> set[bytes]:
     numbers = {
         (entry.bits, number % (1 << entry.bits))
         for entry in found
-        for number in (entry.addr - 1, entry.addr, entry.addr + 1, entry.end - 1, entry.end, (entry.addr + entry.end) // 2)
+        for number in (
+            entry.addr - 1,
+            entry.addr,
+            entry.addr + 1,
+            entry.end - 1,
+            entry.end,
+            (entry.addr + entry.end) // 2,
+        )
     }
     return {number.to_bytes(bits // 8, "big") for bits, number in numbers}
 
 
 def _texts(networks: Iterable[str], lengths: st.SearchStrategy[int]) -> st.SearchStrategy[str]:
     def shorten(drawn: tuple[str, int]) -> str:
-        from spamcannibal.addr import format_addr
-
         addr = parse_addr(drawn[0])
         return f"{format_addr(mask(addr, drawn[1]))}/{drawn[1]}"
 
@@ -53,7 +58,17 @@ def _texts(networks: Iterable[str], lengths: st.SearchStrategy[int]) -> st.Searc
 
 
 # Few addresses that lie in each other's networks, some with one-digit octets, which read as nibbles too.
-V4 = ("10.77.200.4", "10.77.200.5", "10.77.200.132", "10.77.7.1", "2.0.0.1", "2.0.0.30", "2.0.13.4", "2.1.1.1", "2.200.1.1")
+V4 = (
+    "10.77.200.4",
+    "10.77.200.5",
+    "10.77.200.132",
+    "10.77.7.1",
+    "2.0.0.1",
+    "2.0.0.30",
+    "2.0.13.4",
+    "2.1.1.1",
+    "2.200.1.1",
+)
 V6 = ("2001:db8::1", "2001:db8::2", "2001:db8:0:8000::1", "2001:db9::1", "2000::1", "2001:da8::77")
 CODES = st.sampled_from([PROVEN_CODE, PROVEN_CODE, HEARD, EXCEPTION])
 KEYS4 = _texts(V4, st.sampled_from([10, 12, 15, 16, 17, 22, 23, 24, 25, 26, 30, 31, 32, 32]))

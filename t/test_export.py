@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -100,7 +100,7 @@ def test_carved_networks_are_apart_and_say_the_same(listed):
     for side in entries(listed):
         flat = list(carved(side))
         by_place = sorted(flat, key=lambda entry: entry.addr)
-        assert all(one.end <= other.addr for one, other in zip(by_place, by_place[1:], strict=False))
+        assert all(one.end <= other.addr for one, other in pairwise(by_place))
         for addr in corners([*side, *flat]):
             assert verdict(flat, addr) == verdict(side, addr)
 
@@ -133,7 +133,10 @@ def test_ip4set_lists_no_address_twice_and_the_last_array_that_matches_is_right(
     lines = [
         (name, value) for name, value in items("ip4set", {k: v for k, v in listed.items() if ":" not in k}) if name
     ]
-    made = [(parse_key(name), EXCEPTION if value == "!" else bytes(map(int, value.split(":")[1].split(".")))) for name, value in lines]
+    made = [
+        (parse_key(name), EXCEPTION if value == "!" else bytes(map(int, value.split(":")[1].split("."))))
+        for name, value in lines
+    ]
     for addr in corners(side):
         hits = [(octet_class(key[-1] if len(key) == 5 else 32), code) for key, code in made if covers(key, addr)]
         last = [code for depth, code in hits if depth == max(hits)[0]]
@@ -144,9 +147,13 @@ def test_ip4set_lists_no_address_twice_and_the_last_array_that_matches_is_right(
 # A plain zone: RFC 4592 over the names of the file.
 
 
-def zone_answer(records, name):
-    """The A record that a server gives for a name, EXCEPTION for none: closest encloser, then its wildcard."""
-    exists = {".".join(labels[at:]) for labels in (key.split(".") for key in records) for at in range(len(labels))}
+def zone_names(records):
+    """Every name that exists: the owners, and all above them."""
+    return {".".join(labels[at:]) for labels in (key.split(".") for key in records) for at in range(len(labels))}
+
+
+def zone_answer(records, exists, name):
+    """The A record that a server gives for a name, else the closest encloser's wildcard; "" for none."""
     labels = name.split(".")
     if name in exists:
         return records.get(name, {}).get("A", "")
@@ -169,14 +176,15 @@ def zone_records(listed):
 @given(LISTS)
 @example({"2.0.0.0/8": PROVEN_CODE, "2001:db8::/32": PROVEN_CODE, "2001:db8::1": EXCEPTION})
 @example({"10.0.0.0/8": PROVEN_CODE, "10.77.200.4": HEARD, "10.77.0.0/17": EXCEPTION})
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_zone_file_answers_each_address_by_the_longest_prefix(listed):
     records = zone_records(listed)
+    exists = zone_names(records)
     everyone = list(chain(*entries(listed)))
     probes = corners(everyone) | {parse_addr("2001:db8::9"), parse_addr("2.0.0.9"), parse_addr("127.0.0.1")}
     for addr in probes:
         code = verdict(everyone, addr)
-        assert zone_answer(records, reversed_name(addr)) == ".".join(map(str, code)), format_key(addr)
+        assert zone_answer(records, exists, reversed_name(addr)) == ".".join(map(str, code)), format_key(addr)
 
 
 def test_a_zone_has_its_test_points_and_its_own_records():
@@ -196,7 +204,9 @@ def test_a_zone_has_its_test_points_and_its_own_records():
 @given(st.binary(max_size=600))
 def test_quoted_text_is_strings_of_at_most_255_bytes_that_read_back(data):
     strings = re.findall(r'"((?:[^"\\]|\\.)*)"', quoted(data))
-    raw = [re.sub(rb"\\(\d{3}|.)", lambda m: bytes((int(m[1]),)) if m[1].isdigit() else m[1], s.encode()) for s in strings]
+    raw = [
+        re.sub(rb"\\(\d{3}|.)", lambda m: bytes((int(m[1]),)) if m[1].isdigit() else m[1], s.encode()) for s in strings
+    ]
     assert b"".join(raw) == data
     assert all(len(one) <= 255 for one in raw)
     assert quoted(data).isprintable()
@@ -269,12 +279,21 @@ def test_rbldnsd_gets_what_differs_from_the_default():
         "192.0.2.2 :127.0.0.2:see $ 1 or $$2",
         "!192.0.2.3",
     ]
-    assert all(len(line.encode()) < 255 + 40 for line in written('ip4set', {'192.0.2.9': PROVEN_CODE}, {'192.0.2.9': '\u00e9' * 200}).splitlines())
+    assert all(
+        len(line.encode()) < 255 + 40
+        for line in written("ip4set", {"192.0.2.9": PROVEN_CODE}, {"192.0.2.9": "\u00e9" * 200}).splitlines()
+    )
 
 
 def test_policy_names_are_those_of_rpz():
-    listed = {"192.0.2.0/24": PROVEN_CODE, "192.0.2.1": EXCEPTION, "2001:db8::/32": PROVEN_CODE, "2001:db8:0:1::2": EXCEPTION, "198.51.100.1": EXCEPTION}
-    assert written("rpz", listed).splitlines()[5:] == [
+    listed = {
+        "192.0.2.0/24": PROVEN_CODE,
+        "192.0.2.1": EXCEPTION,
+        "2001:db8::/32": PROVEN_CODE,
+        "2001:db8:0:1::2": EXCEPTION,
+        "198.51.100.1": EXCEPTION,
+    }
+    assert written("rpz", listed).splitlines()[3:] == [
         "24.0.2.0.192.rpz-ip CNAME .",
         "32.1.2.0.192.rpz-ip CNAME rpz-passthru.",
         "32.zz.db8.2001.rpz-ip CNAME .",
@@ -343,15 +362,17 @@ class IpsetSets:
 CHANGES = st.lists(st.dictionaries(st.one_of(KEYS4, KEYS6), st.one_of(CODES, st.none()), max_size=5), max_size=4)
 
 
-@pytest.mark.parametrize(("name", "new_delta", "new_model"), [("nft", NftDelta, NftSets), ("ipset", IpsetDelta, IpsetSets)])
+@pytest.mark.parametrize(
+    ("name", "new_delta", "new_model"), [("nft", NftDelta, NftSets), ("ipset", IpsetDelta, IpsetSets)]
+)
 @given(LISTS, CHANGES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_deltas_lead_to_what_a_full_export_gives(name, new_delta, new_model, listed, steps):
     listed = {format_key(parse_key(text)): code for text, code in listed.items()}
     delta, model = new_delta(), new_model()
     model.apply("".join(FORMATS[name].write(*delta.watched(*entries(listed)), FACTS)))
-    for step in steps:
-        step = {format_key(parse_key(text)): code for text, code in step.items()}
+    for drawn in steps:
+        step = {format_key(parse_key(text)): code for text, code in drawn.items()}
         listed = {text: code for text, code in {**listed, **step}.items() if code is not None}
         model.apply(delta.script({parse_key(text): code for text, code in step.items()}, FACTS))
         fresh = new_model()
@@ -388,7 +409,12 @@ def test_what_nft_prints_reads_as_what_it_was_given():
         "nftables": [
             {"metainfo": {}},
             {"set": {"name": "hosts4", "elem": ["192.0.2.1", {"elem": {"val": "192.0.2.2", "timeout": 5}}]}},
-            {"set": {"name": "nets4", "elem": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": ["192.0.2.0", "192.0.2.2"]}]}},
+            {
+                "set": {
+                    "name": "nets4",
+                    "elem": [{"prefix": {"addr": "10.0.0.0", "len": 8}}, {"range": ["192.0.2.0", "192.0.2.2"]}],
+                }
+            },
             {"set": {"name": "nets6"}},
         ]
     }
@@ -400,9 +426,13 @@ def test_what_nft_prints_reads_as_what_it_was_given():
 # Drift.
 
 
-@given(st.dictionaries(st.text("abc", max_size=3), st.text("xy", max_size=1)), st.dictionaries(st.text("abc", max_size=3), st.text("xy", max_size=1)), st.integers(1, 3_000_000))
+@given(
+    st.dictionaries(st.text("abc", max_size=3), st.text("xy", max_size=1)),
+    st.dictionaries(st.text("abc", max_size=3), st.text("xy", max_size=1)),
+    st.integers(1, 3_000_000),
+)
 def test_drift_counts_every_difference_once_in_any_number_of_parts(want, have, size):
-    found = compare(lambda: want.items(), lambda: have.items(), size)
+    found = compare(want.items, have.items, size)
     assert found.counts() == {
         "expected": len(want),
         "held": len(have),

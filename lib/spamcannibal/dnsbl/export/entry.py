@@ -18,11 +18,12 @@ it. Store keys have the bare host before the networks that begin with it; `order
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from spamcannibal.addr import format_addr, format_key, make_key, split_key
+from spamcannibal.addr import format_addr
 from spamcannibal.dnsbl.zone import answer_code
 from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value
 
 EXCEPTION = b""
+_NETWORK_SIZES = (5, 17)
 
 # Table value -> the code it is exported with, EXCEPTION, or None: not in this export.
 Select = Callable[[int], bytes | None]
@@ -58,13 +59,9 @@ class Entry(NamedTuple):
         return self.addr.to_bytes(self.bits // 8, "big")
 
     @property
-    def key(self) -> bytes:
-        return make_key(self.packed, self.plen)
-
-    @property
     def name(self) -> str:
         """The address or prefix as text; a host has no length."""
-        return format_key(self.key)
+        return format_addr(self.packed) if self.plen == self.bits else self.prefix
 
     @property
     def prefix(self) -> str:
@@ -80,8 +77,10 @@ class Entry(NamedTuple):
 
 
 def of_key(key: bytes, code: bytes, text: str = "", listing: Listing | None = None) -> Entry:
-    addr, plen = split_key(key)
-    return Entry(len(addr) * 8, int.from_bytes(addr, "big"), plen, code, text, listing)
+    """Return the entry of a store key, which is taken to be one: this runs for each of millions."""
+    bits = 32 if len(key) < 16 else 128
+    plen = key[-1] if len(key) in _NETWORK_SIZES else bits
+    return Entry(bits, int.from_bytes(key[: bits // 8], "big"), plen, code, text, listing)
 
 
 def published(promiscuous: bool) -> Select:
@@ -111,17 +110,17 @@ def everything(value: int) -> bytes | None:
 def ordered(rows: Iterable[Row]) -> Iterator[Row]:
     """Put rows of one family in key order into the order of entries, holding those of one address at a time."""
     same: list[Row] = []
+    address = b""
     for row in rows:
-        if same and _address(row[0]) != _address(same[0][0]):
-            yield from sorted(same, key=_length)
-            same = []
+        key = row[0]
+        own = key[:-1] if len(key) in _NETWORK_SIZES else key
+        if own != address:
+            yield from _widest_first(same)
+            same, address = [], own
         same.append(row)
-    yield from sorted(same, key=_length)
+    yield from _widest_first(same)
 
 
-def _address(key: bytes) -> bytes:
-    return key[:-1] if len(key) in (5, 17) else key
-
-
-def _length(row: Row) -> int:
-    return split_key(row[0])[1]
+def _widest_first(same: list[Row]) -> list[Row]:
+    """Order rows of one address: networks by length, as they are, and the bare host last."""
+    return same if len(same) < 2 or len(same[0][0]) in _NETWORK_SIZES else [*same[1:], same[0]]

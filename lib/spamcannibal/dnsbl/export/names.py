@@ -50,7 +50,7 @@ def owners(entries: Iterable[Entry]) -> Iterator[Owner]:
             yield from _repeated(around[-1], last, node)
         around.append(node)
         last = node
-        yield Owner(_name(node.entry, node.addr, node.depth_bits), node.entry)
+        yield Owner(name_of(node.entry, node.addr, node.depth_bits), node.entry)
 
 
 def _nodes(entries: Iterable[Entry]) -> Iterator[_Node]:
@@ -63,7 +63,7 @@ def _nodes(entries: Iterable[Entry]) -> Iterator[_Node]:
             if node[:2] != done:
                 yield node
             done = node[:2]
-        for addr, depth_bits in _places(entry, _depth(entry)):
+        for addr, depth_bits in places(entry, depth_of(entry)):
             heappush(waiting, _Node(addr, depth_bits, -entry.plen, entry))
     while waiting:
         node = heappop(waiting)
@@ -72,23 +72,25 @@ def _nodes(entries: Iterable[Entry]) -> Iterator[_Node]:
         done = node[:2]
 
 
-def _depth(entry: Entry) -> int:
+def depth_of(entry: Entry) -> int:
     """Return the bits of the shortest names that can express an entry."""
     if entry.bits == 32:
         return max(8, -entry.plen % 8 + entry.plen)
     return max(_V6_SHALLOWEST, -entry.plen % 4 + entry.plen)
 
 
-def _places(entry: Entry, depth_bits: int) -> Iterator[tuple[int, int]]:
+def places(entry: Entry, depth_bits: int) -> Iterator[tuple[int, int]]:
+    """Yield address and depth of the names that express an entry, not below `depth_bits`."""
     step = 1 << entry.bits - depth_bits
     for addr in range(entry.addr, entry.end, step):
-        if entry.bits == 32 and depth_bits < 32 and _is_ambiguous(addr, depth_bits):
-            yield from _places(entry.at(addr, depth_bits), depth_bits + 8)
+        if entry.bits == 32 and depth_bits < 32 and is_ambiguous(addr, depth_bits):
+            yield from places(entry.at(addr, depth_bits), depth_bits + 8)
         else:
             yield addr, depth_bits
 
 
-def _is_ambiguous(addr: int, depth_bits: int) -> bool:
+def is_ambiguous(addr: int, depth_bits: int) -> bool:
+    """Tell whether the labels of an IPv4 network are nibbles too."""
     return all(octet < 10 for octet in addr.to_bytes(4, "big")[: depth_bits // 8])
 
 
@@ -101,11 +103,12 @@ def _repeated(outer: _Node, last: _Node | None, node: _Node) -> Iterator[Owner]:
         shift = node.entry.bits - depth_bits
         addr = node.addr >> shift << shift
         was_there = last is not None and last.depth_bits >= depth_bits and last.addr >> shift == addr >> shift
-        if not was_there and depth_bits >= _shallowest(node.entry.bits):
-            yield Owner(_name(outer.entry, addr, depth_bits), outer.entry)
+        if not was_there and depth_bits >= shallowest(node.entry.bits):
+            yield Owner(name_of(outer.entry, addr, depth_bits), outer.entry)
 
 
-def _shallowest(bits: int) -> int:
+def shallowest(bits: int) -> int:
+    """Return the depth above which a family has no names."""
     return 8 if bits == 32 else _V6_SHALLOWEST
 
 
@@ -114,7 +117,7 @@ def _is_inside(node: _Node, outer: _Node) -> bool:
     return node.depth_bits >= outer.depth_bits and node.addr >> shift == outer.addr >> shift
 
 
-def _name(entry: Entry, addr: int, depth_bits: int) -> str:
+def name_of(entry: Entry, addr: int, depth_bits: int) -> str:
     """Return the labels of a place: an exception's name has no wildcard, since it must not reach below."""
     packed = addr.to_bytes(entry.bits // 8, "big")
     labels = [str(octet) for octet in packed] if entry.bits == 32 else list(packed.hex())

@@ -101,7 +101,12 @@ def _value(entry: Entry, default: str) -> str:
 def _text(text: str) -> str:
     """Return text for rbldnsd, cut where it would cut it, but not inside a character."""
     line = one_line(text)
-    return _VARIABLE.sub(lambda found: found[1] or "$ ", line).encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore").strip()
+    return (
+        _VARIABLE.sub(lambda found: found[1] or "$ ", line)
+        .encode("utf-8", "replace")[:TEXT_BYTES]
+        .decode("utf-8", "ignore")
+        .strip()
+    )
 
 
 def _in_a_later_octet(outer: int, inner: int) -> bool:

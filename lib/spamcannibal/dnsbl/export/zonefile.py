@@ -6,7 +6,7 @@
             48.zz.8db.2001.rpz-ip CNAME .      IPv6: words backwards, `zz` for `::`
 
 One line a record, in the order of the list, owners relative to the zone. In a policy zone the longest prefix wins.
-rpz-client-ip has the same for the asking client's address.
+rpz-client-ip has the same for the asking client's address; the file fits a policy zone of any name.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,10 @@ BLOCK = "TYPE65280 \\# 0"  # of private use (RFC 6895), empty (RFC 3597): the na
 
 
 def bind(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
-    yield from _head(facts, ("SOA", "NS", "MX", "A", "AAAA", "TXT"))
+    assert facts.zone is not None
+    yield f"$ORIGIN {domain(facts.zone.labels)}\n$TTL {facts.zone.ttl_s}\n"
+    for record in records(facts.zone, facts.serial):
+        yield f"{record.owner} {record.ttl_s} {record.rtype} {' '.join(record.words)}\n"
     for entries in (with_test_point(v4), with_test_point(v6, MAPPED_TEST_POINT)):
         for name, entry in owners(entries):
             if not entry.is_listed:
@@ -34,7 +37,10 @@ def bind(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
 
 
 def _policy(trigger: str, v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
-    yield from _head(facts, ("SOA", "NS"))
+    assert facts.zone is not None
+    soa = next(records(facts.zone, facts.serial))
+    # Nobody is referred to a policy zone, so its server needs no name; nor has the file one of the zone.
+    yield f"$TTL {facts.zone.ttl_s}\n@ {soa.ttl_s} SOA {' '.join(soa.words)}\n@ {soa.ttl_s} NS localhost.\n"
     for entries in (v4, v6):
         for entry in needed(entries):
             yield f"{_trigger_name(entry)}.{trigger} CNAME {'.' if entry.is_listed else 'rpz-passthru.'}\n"
@@ -55,14 +61,6 @@ def read(lines: Lines) -> Iterator[Item]:
         if rtype != "SOA":
             # A zone's apex has several NS; each is an item of its own.
             yield (f"{name} {rtype} {data}", "") if name == "@" else (f"{name} {rtype}", data)
-
-
-def _head(facts: Facts, rtypes: tuple[str, ...]) -> Iterator[str]:
-    assert facts.zone is not None
-    yield f"$ORIGIN {domain(facts.zone.labels)}\n$TTL {facts.zone.ttl_s}\n"
-    for record in records(facts.zone, facts.serial):
-        if record.rtype in rtypes and (record.owner == "@" or "A" in rtypes):
-            yield f"{record.owner} {record.ttl_s} {record.rtype} {' '.join(record.words)}\n"
 
 
 def _trigger_name(entry: Entry) -> str:
