@@ -45,7 +45,14 @@ with Signals() as signals:
 print("bye", flush=True)
 """
 
-DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+# It does not even hear that the supervisor is gone, so it has an end of its own.
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.alarm(300)
+print("deaf", flush=True)
+signal.pause()
+"""
 
 
 def service(program: str) -> list[str]:
@@ -166,6 +173,19 @@ def test_sighup_is_passed_on() -> None:
         it.line("UP")
         it.process.send_signal(signal.SIGHUP)
         assert {it.line(r"^(\w+) \| reloaded")[1] for _ in range(2)} == {"one", "two"}
+        it.process.terminate()
+        assert it.end() == 0
+
+
+def test_sighup_does_not_reach_one_that_is_still_starting() -> None:
+    with up({"one": service(SERVICE), "two": service(DEAF)}) as it:
+        it.line("deaf")
+        it.line("READY service=one")
+        it.process.send_signal(signal.SIGHUP)
+        it.line(r"one \| reloaded")
+        assert not any("RELOAD service=two" in line or "EXIT" in line for line in it.seen)
+        it.process.terminate()
+        it.line("TERMINATE")
         it.process.terminate()
         assert it.end() == 0
 

@@ -41,7 +41,16 @@ _CREDENTIALS = struct.Struct("3i")
 @click.command()
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Run all enabled services in the foreground; restart what dies, stop all on SIGTERM."""
+    """Run all enabled services in the foreground, each line of theirs with its name in front.
+
+    What dies is started again, later each time. SIGHUP makes the services read their settings again (a change of
+    [services] itself needs a restart of this command); SIGTERM or Ctrl-C stops all in order, a second one kills.
+
+    \b
+    Examples:
+      spamcannibal up
+      spamcannibal -c lab.toml --log-format json up
+    """
     settings = load_settings(ctx)
     services = settings.services
     if not services.enabled:
@@ -156,10 +165,10 @@ class Runner:
     def _on_signal(self) -> None:
         for number in self._signals.recv(64):
             if number == signal.SIGHUP:
-                for name, process in self.processes.items():
-                    if process.poll() is None:
-                        self.output.emit("RELOAD", service=name)
-                        process.send_signal(signal.SIGHUP)
+                # One that is not ready reads the new settings anyway, and SIGHUP would end it.
+                for name in [name for name, service in self.supervisor.services.items() if service.is_ready]:
+                    self.output.emit("RELOAD", service=name)
+                    self.processes[name].send_signal(signal.SIGHUP)
             else:
                 notify("STOPPING=1")
                 self._carry_out(self.supervisor.stop(time.monotonic()))
