@@ -1,12 +1,16 @@
 """A query's bytes and what is published -> the reply's bytes. Pure: no socket, clock or store.
 
-    answer(query, view) -> bytes     the reply
-                         | None      silence: no query, or an answer sent to us
-                         | Pending   the text of this listing is needed first; ask again when view.text knows it
+    respond(query, view, asker) -> Reply     the reply, and what those who count and limit want to know of it
+                                 | None      silence: no query, or an answer sent to us
+                                 | Pending   this listing's text is needed first; ask again when view.text knows it
+    answer(query, view)                      the same, of the reply only the bytes
+    cut(reply)                               what is sent instead of a reply that is one too many
 
 | name | asked for | answer |
 |---|---|---|
 | outside our zones, a class other than IN (CHAOS too), AXFR, IXFR | anything | REFUSED |
+| in a zone that does not let this address ask | anything | REFUSED |
+| in a zone whose data is too old | anything | SERVFAIL |
 | the zone, its hosts, a listed address | a type it has | the records |
 | | ANY | one of its types (RFC 8482) |
 | | another type | NOERROR, no records, SOA (NODATA, RFC 2308) |
@@ -17,16 +21,21 @@ The longest prefix that covers an address decides. 127.0.0.2 is always listed, 1
 
 Replies fit what the query allows: 512 bytes over UDP, with EDNS what it names but no more than ours (1232: no
 fragments); what does not fit is left out record by record and TC is set, so that the client asks again over TCP.
+
+A query with a cookie gets one back (cookies.py). Only when replies to a network are being limited does a cookie that is
+not ours matter: then it gets BADCOOKIE, where others get TC.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from spamcannibal._core import DnsView
 from spamcannibal.addr import format_addr, make_key, mask
 from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.colours import Kind
+from spamcannibal.dnsbl.cookies import Cookies, Judged
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED, holds_test_point, is_host, readings
 from spamcannibal.dnsbl.wire import HEADER, Labels, Query
 from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, expand, with_serial
@@ -35,6 +44,7 @@ from spamcannibal.record import PROVEN_CODE
 CLASSIC_LIMIT = 512
 PAYLOAD_BYTES = 1232  # fits every path unfragmented (dnsflagday.net/2020)
 _OPT = struct.Struct(">BHHBBHH")  # root name, type, our payload size, upper rcode, version, flags, length
+_COOKIE = struct.Struct(">HH")
 _META = {
     wire.OPT: wire.FORMERR,
     wire.TSIG: wire.FORMERR,
@@ -57,6 +67,14 @@ UDP = Transport(False, PAYLOAD_BYTES)
 TCP = Transport(True, wire.MESSAGE_LIMIT)
 
 
+class Asker(NamedTuple):
+    """Who asks, how and when (s since the epoch). Without an address it is ourselves."""
+
+    transport: Transport = UDP
+    addr: bytes = b""
+    now: int = 0
+
+
 class Pending(NamedTuple):
     """The listing whose text must be fetched before the query can be answered."""
 
@@ -75,12 +93,38 @@ class Listings(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """What is published. `listings` by kind of zone; `text(key)` is a listing's own text, empty if it has none."""
+    """What is published. `listings` by kind of zone; `text(key)` is a listing's own text, empty if it has none.
+
+    `fast` is the same for the C loop; None: it asks Python everything.
+    """
 
     zones: Zones
     listings: Mapping[Kind, Listings]
     serial: Callable[[], int]
     text: Callable[[bytes], bytes | Pending]
+    fast: DnsView | None = None
+    cookies: Cookies | None = None
+    is_stale: Callable[[], bool] = lambda: False
+
+
+class Reply(NamedTuple):
+    """A reply's bytes and what it says. `zone` is empty outside ours, `query` None where it could not be read."""
+
+    data: bytes
+    rcode: int
+    query: Query | None = None
+    zone: str = ""
+    judged: Judged | None = None
+
+    @property
+    def name(self) -> bytes:
+        """Return what makes it equal to others: the name, none for an error."""
+        return b".".join(self.query.labels) if self.query and self.rcode in (wire.NOERROR, wire.NXDOMAIN) else b""
+
+    @property
+    def is_trusted(self) -> bool:
+        """Tell whether it goes to an address that is not forged, by its cookie."""
+        return self.judged is not None and self.judged.is_valid
 
 
 class Found(NamedTuple):
@@ -97,13 +141,29 @@ NXDOMAIN = Found(wire.NXDOMAIN)
 
 def answer(data: bytes, view: View, transport: Transport = UDP) -> bytes | Pending | None:
     """Return the reply to a query, None for silence, Pending if a text is missing. Never raises, whatever the bytes."""
+    reply = respond(data, view, Asker(transport))
+    return reply.data if isinstance(reply, Reply) else reply
+
+
+def respond(data: bytes, view: View, asker: Asker) -> Reply | Pending | None:
+    """Return the reply to a query, None for silence, Pending if a text is missing. Never raises, whatever the bytes."""
     query = wire.read_query(data)
-    if not isinstance(query, Query):
-        return query
-    refusal = _refusal(query)
-    zone = None if refusal else view.zones.find(query.labels)
-    if zone is None:
-        return _reply(query, transport, refusal or wire.REFUSED)
+    if query is None:
+        return None
+    if isinstance(query, bytes):
+        return Reply(query, query[3] & 15)
+    judged = None
+    if view.cookies and query.edns and query.edns.cookie:
+        judged = view.cookies.judge(query.edns.cookie, asker.addr or bytes(4), asker.now)
+    refusal = _refusal(query, judged)
+    zone = view.zones.find(query.labels) if refusal is None else None
+    if zone is not None and asker.addr and not zone.admits(asker.addr):
+        zone = None
+    if zone is not None and view.is_stale():
+        refusal = wire.SERVFAIL
+    if zone is None or refusal is not None:
+        rcode = wire.REFUSED if refusal is None else refusal
+        return Reply(_message(query, asker.transport, rcode, judged), rcode, query, zone.name if zone else "", judged)
     found = find(zone, query.labels[: len(query.labels) - len(zone.labels)], query.qtype, view)
     if isinstance(found, Pending):
         return found
@@ -111,7 +171,22 @@ def answer(data: bytes, view: View, transport: Transport = UDP) -> bytes | Pendi
     answers = [_filled(template, zone_at, view) for template in found.answers]
     authority = [] if answers else [with_serial(zone.negative_soa.fill(zone_at), view.serial())]
     glue = [template.fill(zone_at) for template in found.glue]
-    return _reply(query, transport, found.rcode, (answers, authority, glue))
+    message = _message(query, asker.transport, found.rcode, judged, (answers, authority, glue))
+    return Reply(message, found.rcode, query, zone.name, judged)
+
+
+def cut(reply: Reply) -> bytes:
+    """Return what tells a client that is really there how to get the reply: TC, or BADCOOKIE where it knows cookies.
+
+    It is no longer than the query, but for the cookie.
+    """
+    if reply.query is None:
+        return reply.data
+    if reply.judged is not None:
+        return _message(reply.query, UDP, wire.BADCOOKIE, reply.judged)
+    message = bytearray(_message(reply.query, UDP, wire.NOERROR, None))
+    message[2] |= wire.TC >> 8
+    return bytes(message)
 
 
 def find(zone: Zone, relative: Labels, qtype: int, view: View) -> Found | Pending:
@@ -137,13 +212,17 @@ def servfail(data: bytes) -> bytes | None:
     return wire.bare_reply(data, wire.SERVFAIL)
 
 
-def _refusal(query: Query) -> int:
-    """Return the rcode for a question that is no matter of zones, 0 if it is."""
+def _refusal(query: Query, judged: Judged | None) -> int | None:
+    """Return the rcode for a question that is no matter of zones, None if it is."""
     if query.edns is not None and query.edns.version > 0:
         return wire.BADVERS
+    if not query.question:
+        if judged is None:
+            return wire.FORMERR
+        return wire.BADCOOKIE if judged.has_server and not judged.is_valid else wire.NOERROR
     if query.qclass != wire.IN:
         return wire.REFUSED
-    return _META.get(query.qtype, 0)
+    return _META.get(query.qtype)
 
 
 def _of_node(node: Node, qtype: int, glue: tuple[Template, ...]) -> Found:
@@ -182,29 +261,37 @@ def _filled(template: Template, zone_at: int, view: View) -> bytes:
     return with_serial(record, view.serial()) if template.has_serial else record
 
 
-def _reply(query: Query, transport: Transport, rcode: int, sections: Iterable[list[bytes]] = ()) -> bytes:
+def _message(
+    query: Query, transport: Transport, rcode: int, judged: Judged | None, sections: tuple[list[bytes], ...] = ()
+) -> bytes:
     """Return the message: header, question, as many records as fit, OPT if the query had one.
 
     The rcode's upper bits go into the OPT. AA is set where one of our zones spoke, which is where sections are given.
     """
-    opt = b"" if query.edns is None else _OPT.pack(0, wire.OPT, PAYLOAD_BYTES, rcode >> 4, 0, 0, 0)
+    opt = _opt(rcode, judged) if query.edns else b""
     room = _limit(query, transport) - HEADER.size - len(query.question) - len(opt)
-    sections = tuple(sections)
     flags = wire.QR | query.flags & (wire.RD | wire.CD) | rcode & 15 | (wire.AA if sections else 0)
+    body, counts, is_cut = _fitting(sections, room)
+    counts[2] += bool(opt)
+    header = HEADER.pack(query.id, flags | (wire.TC if is_cut else 0), bool(query.question), *counts)
+    return header + query.question + body + opt
+
+
+def _fitting(sections: tuple[list[bytes], ...], room: int) -> tuple[bytes, list[int], bool]:
+    """Return the records that fit, how many of each section, and whether any is missed."""
     body, counts = b"", [0, 0, 0]
     for index, records in enumerate(sections):
         for record in records:
             if len(body) + len(record) > room:
-                flags |= 0 if index == 2 else wire.TC  # addresses beside an answer are a courtesy
-                return _message(query, flags, counts, body, opt)
+                return body, counts, index < 2  # addresses beside an answer are a courtesy
             body += record
             counts[index] += 1
-    return _message(query, flags, counts, body, opt)
+    return body, counts, False
 
 
-def _message(query: Query, flags: int, counts: list[int], body: bytes, opt: bytes) -> bytes:
-    header = HEADER.pack(query.id, flags, 1, counts[0], counts[1], counts[2] + bool(opt))
-    return header + query.question + body + opt
+def _opt(rcode: int, judged: Judged | None) -> bytes:
+    option = b"" if judged is None else _COOKIE.pack(wire.OPTION_COOKIE, len(judged.reply)) + judged.reply
+    return _OPT.pack(0, wire.OPT, PAYLOAD_BYTES, rcode >> 4, 0, 0, len(option)) + option
 
 
 def _limit(query: Query, transport: Transport) -> int:

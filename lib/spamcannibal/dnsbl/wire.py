@@ -3,12 +3,15 @@
     header (12)  id u16 · QR 1 · opcode 4 · AA 1 · TC 1 · RD 1 · RA 1 · Z 1 · AD 1 · CD 1 · rcode 4 · four counts u16
     question     name (labels to 63 after their length, then a zero; to 255 bytes, no pointers) · type u16 · class u16
     records      only additional ones; of them OPT (RFC 6891) is read, others (TSIG, ...) are stepped over
+    options      of the OPT only the first COOKIE (RFC 7873) is read
 
 | query | answer |
 |---|---|
 | under 12 bytes, or itself an answer (QR) | silence: nothing can be matched to it, or it would start a loop |
 | opcode other than QUERY | NOTIMP |
-| counts, names or records that do not hold | FORMERR |
+| counts, names, records or cookies that do not hold | FORMERR |
+
+A query without a question is one for a cookie (RFC 7873 5.4) if it brings a cookie.
 
 Error replies are the bare header: what could not be read is not sent back, so they are never larger than the query.
 A name is kept as its labels in lower case; the question's own bytes are kept too, since replies echo its letter case.
@@ -18,6 +21,8 @@ dnslib is the oracle in the tests; here it would accept names over 255 bytes and
 import struct
 from typing import NamedTuple
 
+from spamcannibal.dnsbl.cookies import is_well_formed
+
 HEADER = struct.Struct(">6H")
 NAME_LIMIT = 255
 LABEL_LIMIT = 63
@@ -26,7 +31,7 @@ MESSAGE_LIMIT = 65535
 
 QR, AA, TC, RD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0010
 OPCODE = 0x7800
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS, BADCOOKIE = 0, 1, 2, 3, 4, 5, 16, 23
 
 IN, ANY_CLASS = 1, 255
 A, NS, SOA, MX, TXT, AAAA, OPT = 1, 2, 6, 15, 16, 28, 41
@@ -34,6 +39,8 @@ TKEY, TSIG, IXFR, AXFR, MAILB, MAILA, ANY = 249, 250, 251, 252, 253, 254, 255
 
 Labels = tuple[bytes, ...]
 
+OPTION_COOKIE = 10
+_OPTION = struct.Struct(">HH")
 _QUESTION_TAIL = struct.Struct(">HH")
 _RECORD_HEAD = struct.Struct(">HHIH")
 
@@ -41,10 +48,14 @@ _RECORD_HEAD = struct.Struct(">HHIH")
 class Edns(NamedTuple):
     version: int
     payload_bytes: int
+    cookie: bytes = b""
 
 
 class Query(NamedTuple):
-    """One question. `question` is its bytes as they came, `labels` its name in lower case, leftmost label first."""
+    """One question. `question` is its bytes as they came, `labels` its name in lower case, leftmost label first.
+
+    Where only a cookie is asked for, `question` is empty.
+    """
 
     id: int
     flags: int
@@ -64,9 +75,12 @@ def read_query(data: bytes) -> Query | bytes | None:
         return None
     if flags & OPCODE:
         return bare_reply(data, NOTIMP)
-    if questions != 1 or answers or authority > 1 or additional > ADDITIONAL_LIMIT:
+    if questions > 1 or answers or authority > 1 or additional > ADDITIONAL_LIMIT:
         return bare_reply(data, FORMERR)
-    return _read_body(data, flags, authority, additional) or bare_reply(data, FORMERR)
+    query = _read_body(data, questions, authority, additional)
+    if query is None or not (query.question or (query.edns and query.edns.cookie)):
+        return bare_reply(data, FORMERR)
+    return query
 
 
 def bare_reply(query: bytes, rcode: int) -> bytes:
@@ -85,16 +99,17 @@ def name_size(labels: Labels) -> int:
     return sum(map(len, labels)) + len(labels) + 1
 
 
-def _read_body(data: bytes, flags: int, authority: int, additional: int) -> Query | None:
+def _read_body(data: bytes, questions: int, authority: int, additional: int) -> Query | None:
     """Return the query behind a good header, None where the bytes do not hold what the counts say."""
-    name = read_name(data, HEADER.size)
-    if name is None:
-        return None
-    labels, at = name
-    end = at + _QUESTION_TAIL.size
-    if end > len(data):
-        return None
-    qtype, qclass = _QUESTION_TAIL.unpack_from(data, at)
+    labels: Labels = ()
+    qtype, qclass, end = 0, IN, HEADER.size
+    if questions:
+        name = read_name(data, HEADER.size)
+        if name is None or name[1] + _QUESTION_TAIL.size > len(data):
+            return None
+        labels, at = name
+        qtype, qclass = _QUESTION_TAIL.unpack_from(data, at)
+        end = at + _QUESTION_TAIL.size
     edns, at = None, end
     for index in range(authority + additional):
         record = _read_record(data, at)
@@ -106,7 +121,8 @@ def _read_body(data: bytes, flags: int, authority: int, additional: int) -> Quer
         if edns is not None or index < authority:  # RFC 6891 6.1.1: one OPT, and in the additional section
             return None
         edns = opt
-    return Query(HEADER.unpack_from(data)[0], flags, data[HEADER.size : end], labels, qtype, qclass, edns)
+    ident, flags, *_ = HEADER.unpack_from(data)
+    return Query(ident, flags, data[HEADER.size : end], labels, qtype, qclass, edns)
 
 
 def read_name(data: bytes, at: int) -> tuple[Labels, int] | None:
@@ -152,14 +168,21 @@ def _read_record(data: bytes, at: int) -> tuple[Edns | None, int] | None:
         return None
     if rtype != OPT:
         return None, at
-    if data[start] != 0 or not _options_hold(data[at - size : at]):
+    cookie = _read_options(data[at - size : at])
+    if data[start] != 0 or cookie is None:
         return None
-    return Edns(ttl >> 16 & 0xFF, rclass), at
+    return Edns(ttl >> 16 & 0xFF, rclass, cookie), at
 
 
-def _options_hold(options: bytes) -> bool:
-    """Tell whether an OPT's options fill their space exactly; what they say is ignored."""
-    at = 0
-    while at + 4 <= len(options):
-        at += 4 + (options[at + 2] << 8 | options[at + 3])
-    return at == len(options)
+def _read_options(options: bytes) -> bytes | None:
+    """Return an OPT's cookie, empty if it has none, None if the options do not fill their space exactly."""
+    at, cookie = 0, b""
+    while at + _OPTION.size <= len(options):
+        code, size = _OPTION.unpack_from(options, at)
+        at += _OPTION.size + size
+        if code != OPTION_COOKIE or cookie:
+            continue
+        cookie = options[at - size : at]
+        if not is_well_formed(cookie):
+            return None
+    return cookie if at == len(options) else None
