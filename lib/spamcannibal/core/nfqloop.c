@@ -1,4 +1,4 @@
-/* See nfqloop.h. In the order of understanding: one packet, one batch, one turn, the loop. */
+/* See nfqloop.h. In the order of understanding: one batch, one turn, the loop. */
 #include "nfqloop.h"
 
 #include <errno.h>
@@ -14,8 +14,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "addrtable.h"
-#include "link.h"
 #include "nfqwire.h"
 
 enum {
@@ -23,42 +21,26 @@ enum {
     MESSAGE_OVERHEAD_BYTES = 256, /* netlink headers and attributes before the payload: about 170 at most */
     MESSAGE_COST_BYTES = 2048,    /* of one waiting message, as the kernel accounts its buffer; seen: under 1400 */
     DUE_BATCH = 64,
-    EVENTS = 4096,                /* between two drains; a power of two */
     IDLE_MS = 500,                /* longest wait, so that `turns` shows life */
     SEND_TRIES = 20,              /* of 1 ms each */
     NF_DROP = 0,
     NF_ACCEPT = 1,
 };
 
-struct item {
-    struct nfq_packet message;
-    struct pkt packet;
-    uint32_t value;
-    uint32_t hash;
-    bool is_sighting;
-    uint8_t verdict;
-};
-
 struct nfqloop {
     struct nfqloop_settings settings;
-    struct links *links;
-    struct sightings *sightings;
     int stop_fd;
     atomic_bool stopping;
 
-    int lost; /* errno if the kernel says that the queue is not ours any more */
+    int lost;          /* errno if the kernel says that the queue is not ours any more */
+    uint64_t asked_ms; /* when it was last asked about that */
     uint32_t last_id;
     bool owes_verdict; /* the last verdicts were not taken; they were for packets up to owed_id */
     uint32_t owed_id;
 
-    struct tp_config config; /* copied from the trap each turn */
-    uint64_t epoch_ms, clock_ms;
-    uint64_t asked_ms; /* when the kernel was last asked whether the queue is ours */
-    struct nfqloop_counts counts;
-    _Atomic uint64_t events_in, events_out;
-    struct nfqloop_event events[EVENTS];
-
-    struct item items[BATCH];
+    struct judge judge;
+    struct judged items[BATCH];
+    uint32_t ids[BATCH];
     struct trap_byte due[DUE_BATCH];
     uint8_t verdicts[BATCH][NFQWIRE_VERDICT_BYTES];
     struct mmsghdr messages[BATCH];
@@ -67,47 +49,7 @@ struct nfqloop {
     uint8_t *buffers;
 };
 
-const char *const nfqloop_count_names[] = {
-    "turns", "batches", "packets", "listed", "accepted", "dropped", "bad", "truncated", "fragments", "malformed",
-    "refused", "unseen", "verdicts_late", "replies", "replies_failed", "sightings_shed", "events_lost", NULL,
-};
-_Static_assert(sizeof nfqloop_count_names / sizeof(char *) == sizeof(struct nfqloop_counts) / sizeof(uint64_t) + 1,
-               "a name for every counter");
-
-/* ---- One packet ---- */
-
-/* Per connection what an operator reads; answers to probes and plain ACKs would drown it and are only counted. */
-static bool is_event_told(uint8_t event)
-{
-    return event != TP_NONE && event != TP_PROBE && event != TP_ACKED && event != TP_STRAY;
-}
-
-static void tell_event(struct nfqloop *l, const struct pkt *p, const struct decision *d)
-{
-    uint64_t in = atomic_load_explicit(&l->events_in, memory_order_relaxed);
-    if (in - atomic_load_explicit(&l->events_out, memory_order_acquire) == EVENTS) {
-        l->counts.events_lost++;
-        return;
-    }
-    struct nfqloop_event *e = &l->events[in % EVENTS];
-    e->time_ms = l->epoch_ms;
-    memcpy(e->src, p->src, sizeof e->src);
-    memcpy(e->dst, p->dst, sizeof e->dst);
-    e->sport = p->sport;
-    e->dport = p->dport;
-    e->family = p->family;
-    e->event = d->event;
-    e->mode = d->mode;
-    atomic_store_explicit(&l->events_in, in + 1, memory_order_release);
-}
-
-static void send_reply(struct nfqloop *l, const struct link_addr *peer, const struct reply *reply)
-{
-    uint8_t *room = links_room(l->links, peer, reply->family);
-    size_t len = pkt_build(reply, room, LINK_PACKET_BYTES);
-    if (len)
-        links_add(l->links, peer, reply->family, len);
-}
+/* ---- One batch ---- */
 
 static struct link_addr peer_of(const struct nfq_packet *m)
 {
@@ -119,45 +61,10 @@ static struct link_addr peer_of(const struct nfq_packet *m)
     return peer;
 }
 
-static void judge(struct nfqloop *l, struct item *i)
-{
-    struct decision decision;
-    tp_decide(&i->packet, i->value, &l->config, &decision);
-    if (decision.event != TP_NONE) {
-        struct link_addr peer = peer_of(&i->message);
-        trap_apply(l->settings.trap, &i->packet, &decision, &peer, l->clock_ms);
-        if (decision.has_reply)
-            send_reply(l, &peer, &decision.reply);
-        if (is_event_told(decision.event))
-            tell_event(l, &i->packet, &decision);
-    }
-    i->verdict = decision.verdict == TP_DROP ? NF_DROP : NF_ACCEPT;
-}
-
-static bool is_loopback(const struct pkt *p)
-{
-    static const uint8_t one[16] = {[15] = 1};
-    return p->family == 4 ? p->src[0] == 127 : memcmp(p->src, one, sizeof one) == 0;
-}
-
-/* Remembered is who sent something that the settings have us look at. */
-static bool is_sighting(const struct pkt *p, const struct tp_config *config)
-{
-    if (p->family == 0 || p->kind == PKT_BAD)
-        return false;
-    if (p->proto != PKT_PROTO_TCP && !config->other_protocols)
-        return false;
-    return config->loopback || !is_loopback(p);
-}
-
-static unsigned addrlen(const struct pkt *p) { return p->family == 4 ? 4 : 16; }
-
-/* ---- One batch ---- */
-
 /* Packets may be gone by the time of their verdict (ENOENT), but a queue that is no longer ours is lost for good. */
 static void note_refusal(struct nfqloop *l, int error)
 {
-    l->counts.refused += error != 0;
+    l->judge.counts.refused += error != 0;
     if (error == ENODEV || error == EPERM)
         l->lost = error;
 }
@@ -168,59 +75,21 @@ static unsigned read_batch(struct nfqloop *l, unsigned received)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < received; i++) {
-        struct item *item = &l->items[count];
+        struct nfq_packet message;
         size_t used, len = l->messages[i].msg_len < l->room ? l->messages[i].msg_len : l->room;
-        enum nfq_kind kind = nfqwire_parse(l->parts[i].iov_base, len, &item->message, &used);
+        enum nfq_kind kind = nfqwire_parse(l->parts[i].iov_base, len, &message, &used);
 
-        l->counts.malformed += kind == NFQ_MALFORMED || kind == NFQ_NO_ID;
+        l->judge.counts.malformed += kind == NFQ_MALFORMED || kind == NFQ_NO_ID;
         if (kind == NFQ_ERROR)
-            note_refusal(l, item->message.error);
+            note_refusal(l, message.error);
         if (kind != NFQ_PACKET)
             continue;
-        l->counts.unseen += item->message.id - l->last_id - 1;
-        l->last_id = item->message.id;
-        enum pkt_kind shape = pkt_decode(item->message.data, item->message.caplen, false, &item->packet);
-        l->counts.bad += shape == PKT_BAD;
-        l->counts.truncated += shape == PKT_TRUNCATED;
-        l->counts.fragments += shape == PKT_FRAGMENT;
-        item->is_sighting = is_sighting(&item->packet, &l->config);
-        count++;
+        l->judge.counts.unseen += message.id - l->last_id - 1;
+        l->ids[count] = l->last_id = message.id;
+        l->items[count].peer = peer_of(&message);
+        judge_decode(&l->judge, &l->items[count++], message.data, message.caplen);
     }
     return count;
-}
-
-/* Two passes, so that the memory accesses of the whole batch overlap. */
-static void look_up(struct nfqloop *l, unsigned count)
-{
-    struct addrtable *table = l->settings.table;
-    at_rdlock(table);
-    for (unsigned i = 0; i < count; i++)
-        if (l->items[i].packet.family)
-            at_prefetch(table, l->items[i].packet.src, addrlen(&l->items[i].packet));
-    for (unsigned i = 0; i < count; i++) {
-        struct item *item = &l->items[i];
-        item->value = item->packet.family ? at_lookup(table, item->packet.src, addrlen(&item->packet), NULL) : 0;
-        l->counts.listed += item->value != 0;
-    }
-    at_rdunlock(table);
-}
-
-static void note_sightings(struct nfqloop *l, unsigned count)
-{
-    sight_begin(l->sightings, l->epoch_ms);
-    for (unsigned i = 0; i < count; i++) {
-        struct item *item = &l->items[i];
-        if (!item->is_sighting)
-            continue;
-        item->hash = sight_hash(l->sightings, item->packet.src, addrlen(&item->packet));
-        sight_prefetch(l->sightings, item->hash);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct item *item = &l->items[i];
-        if (item->is_sighting && !sight_note(l->sightings, item->hash, item->packet.src, addrlen(&item->packet), item->value))
-            l->counts.sightings_shed++;
-    }
-    sight_end(l->sightings);
 }
 
 /* 0, or the errno that says that this queue is lost to us. What may pass is waited for, but not for long: the
@@ -236,7 +105,7 @@ static int send_verdicts(struct nfqloop *l, size_t len, uint32_t last_id)
             return errno;
         poll(NULL, 0, 1);
     }
-    l->counts.verdicts_late++;
+    l->judge.counts.verdicts_late++;
     l->owes_verdict = true;
     l->owed_id = last_id;
     return 0;
@@ -248,16 +117,11 @@ static int answer_batch(struct nfqloop *l, unsigned count)
 {
     unsigned runs = 0;
     for (unsigned i = 0; i < count; i++) {
-        const struct item *item = &l->items[i];
-        bool is_last = i + 1 == count || l->items[i + 1].verdict != item->verdict;
-        if (item->verdict == NF_DROP)
-            l->counts.dropped++;
-        else
-            l->counts.accepted++;
-        if (is_last)
-            nfqwire_verdict_upto(l->verdicts[runs++], l->settings.queue, item->message.id, item->verdict);
+        bool is_dropped = l->items[i].is_dropped;
+        if (i + 1 == count || l->items[i + 1].is_dropped != is_dropped)
+            nfqwire_verdict_upto(l->verdicts[runs++], l->settings.queue, l->ids[i], is_dropped ? NF_DROP : NF_ACCEPT);
     }
-    return send_verdicts(l, runs * sizeof l->verdicts[0], l->items[count - 1].message.id);
+    return send_verdicts(l, runs * sizeof l->verdicts[0], l->ids[count - 1]);
 }
 
 static int process_batch(struct nfqloop *l, unsigned received)
@@ -265,13 +129,10 @@ static int process_batch(struct nfqloop *l, unsigned received)
     unsigned count = read_batch(l, received);
     if (count == 0)
         return 0;
-    l->counts.batches++;
-    l->counts.packets += count;
-    look_up(l, count);
-    for (unsigned i = 0; i < count; i++)
-        judge(l, &l->items[i]);
+    l->judge.counts.batches++;
+    judge_batch(&l->judge, l->items, count);
     int error = answer_batch(l, count);
-    note_sightings(l, count);
+    judge_note(&l->judge, l->items, count);
     return error;
 }
 
@@ -297,9 +158,9 @@ static unsigned receive(struct nfqloop *l, int *error)
 
 static void send_due(struct nfqloop *l)
 {
-    size_t count = trap_due(l->settings.trap, &l->config, l->clock_ms, l->due, DUE_BATCH);
+    size_t count = trap_due(l->judge.trap, &l->judge.config, l->judge.clock_ms, l->due, DUE_BATCH);
     for (size_t i = 0; i < count; i++)
-        send_reply(l, &l->due[i].link, &l->due[i].reply);
+        judge_reply(&l->judge, &l->due[i].link, &l->due[i].reply);
 }
 
 /* Nothing follows to speak for the packets of a lost verdict: let them pass. */
@@ -324,7 +185,7 @@ static void wait_for_work(struct nfqloop *l)
         {.fd = l->settings.fd, .events = POLLIN},
         {.fd = l->stop_fd, .events = POLLIN},
     };
-    uint64_t now_ms = milliseconds(CLOCK_MONOTONIC), due_ms = trap_next_due(l->settings.trap);
+    uint64_t now_ms = milliseconds(CLOCK_MONOTONIC), due_ms = trap_next_due(l->judge.trap);
     uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
     if (poll(sources, 2, wait_ms < IDLE_MS ? (int)wait_ms : IDLE_MS) == 0 && now_ms >= l->asked_ms + IDLE_MS) {
         l->asked_ms = now_ms;
@@ -337,16 +198,16 @@ static int turn(struct nfqloop *l)
     int error = 0;
     unsigned received = receive(l, &error);
 
-    l->counts.turns++;
-    l->clock_ms = milliseconds(CLOCK_MONOTONIC);
-    l->epoch_ms = milliseconds(CLOCK_REALTIME);
-    trap_config(l->settings.trap, &l->config);
+    l->judge.counts.turns++;
+    l->judge.clock_ms = milliseconds(CLOCK_MONOTONIC);
+    l->judge.epoch_ms = milliseconds(CLOCK_REALTIME);
+    trap_config(l->judge.trap, &l->judge.config);
     if (received)
         error = process_batch(l, received);
     else if (!error && l->owes_verdict)
         error = pay_verdict(l);
     send_due(l);
-    links_flush(l->links);
+    links_flush(l->judge.links);
     /* A full batch means that more is waiting already. */
     if (!error && received < BATCH)
         wait_for_work(l);
@@ -392,9 +253,9 @@ static int prepare(struct nfqloop *l)
     l->buffers = calloc(BATCH, l->room);
     if (l->stop_fd < 0 || !l->buffers || getrandom(seed, sizeof seed, 0) != sizeof seed)
         return -1;
-    l->sightings = sight_new(l->settings.sightings, seed);
-    l->links = links_open();
-    if (!l->sightings || !l->links)
+    l->judge.sightings = sight_new(l->settings.sightings, seed);
+    l->judge.links = links_open();
+    if (!l->judge.sightings || !l->judge.links)
         return -1;
     for (int i = 0; i < BATCH; i++) {
         l->parts[i] = (struct iovec){.iov_base = l->buffers + i * l->room, .iov_len = l->room};
@@ -411,7 +272,9 @@ struct nfqloop *nfqloop_open(const struct nfqloop_settings *settings)
         return NULL;
     l->settings = *settings;
     l->stop_fd = -1;
-    trap_config(settings->trap, &l->config);
+    l->judge.table = settings->table;
+    l->judge.trap = settings->trap;
+    trap_config(settings->trap, &l->judge.config);
     if (prepare(l) < 0) {
         int error = errno;
         nfqloop_close(l);
@@ -425,33 +288,23 @@ void nfqloop_close(struct nfqloop *l)
 {
     if (!l)
         return;
-    links_close(l->links);
-    sight_free(l->sightings);
+    links_close(l->judge.links);
+    sight_free(l->judge.sightings);
     free(l->buffers);
     if (l->stop_fd >= 0)
         close(l->stop_fd);
     free(l);
 }
 
-struct sightings *nfqloop_sightings(struct nfqloop *l) { return l->sightings; }
-
-bool nfqloop_event(struct nfqloop *l, struct nfqloop_event *out)
-{
-    uint64_t at = atomic_load_explicit(&l->events_out, memory_order_relaxed);
-    if (at == atomic_load_explicit(&l->events_in, memory_order_acquire))
-        return false;
-    *out = l->events[at % EVENTS];
-    atomic_store_explicit(&l->events_out, at + 1, memory_order_release);
-    return true;
-}
+struct judge *nfqloop_judge(struct nfqloop *l) { return &l->judge; }
 
 /* Read while the loop counts: each number is whole (64-bit loads), together they may be a packet apart. */
-void nfqloop_counts(const struct nfqloop *l, struct nfqloop_counts *out)
+void nfqloop_counts(const struct nfqloop *l, struct judge_counts *out)
 {
-    const uint64_t *from = (const uint64_t *)&l->counts;
+    const uint64_t *from = (const uint64_t *)&l->judge.counts;
     uint64_t *to = (uint64_t *)out;
     for (size_t i = 0; i < sizeof *out / sizeof *to; i++)
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-    out->replies = links_counts(l->links)->sent;
-    out->replies_failed = links_counts(l->links)->failed;
+    out->replies = links_counts(l->judge.links)->sent;
+    out->replies_failed = links_counts(l->judge.links)->failed;
 }

@@ -116,7 +116,7 @@ static int give(PyObject *list, PyObject *item)
 static int drain_sightings(struct nfqloop *loop, PyObject *listed, PyObject *unlisted)
 {
     uint64_t base_ms;
-    struct sightings *sightings = nfqloop_sightings(loop);
+    struct sightings *sightings = nfqloop_judge(loop)->sightings;
     uint32_t count = sight_swap(sightings, &base_ms);
 
     for (uint32_t i = 0; i < count; i++) {
@@ -132,9 +132,9 @@ static int drain_sightings(struct nfqloop *loop, PyObject *listed, PyObject *unl
 
 static int drain_events(struct nfqloop *loop, PyObject *events)
 {
-    struct nfqloop_event e;
+    struct judge_event e;
 
-    while (nfqloop_event(loop, &e)) {
+    while (judge_event(nfqloop_judge(loop), &e)) {
         Py_ssize_t len = e.family == 4 ? 4 : 16;
         PyObject *item = Py_BuildValue("(Kssy#Hy#H)", (unsigned long long)e.time_ms, tp_event_name(e.event),
                                        tp_mode_name(e.mode), (const char *)e.src, len, e.sport, (const char *)e.dst, len,
@@ -171,16 +171,16 @@ static PyObject *loop_drain(PyObject *object, PyObject *Py_UNUSED(unused))
 static PyObject *loop_counters(PyObject *object, PyObject *Py_UNUSED(unused))
 {
     struct loop_object *self = (struct loop_object *)object;
-    struct nfqloop_counts counts;
+    struct judge_counts counts;
     const uint64_t *number = (const uint64_t *)&counts;
 
     if (!made(self))
         return NULL;
     nfqloop_counts(self->loop, &counts);
     PyObject *dict = PyDict_New();
-    for (size_t i = 0; dict && nfqloop_count_names[i]; i++) {
+    for (size_t i = 0; dict && judge_count_names[i]; i++) {
         PyObject *value = PyLong_FromUnsignedLongLong(number[i]);
-        if (!value || PyDict_SetItemString(dict, nfqloop_count_names[i], value) < 0)
+        if (!value || PyDict_SetItemString(dict, judge_count_names[i], value) < 0)
             Py_CLEAR(dict);
         Py_XDECREF(value);
     }
