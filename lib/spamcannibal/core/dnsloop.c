@@ -9,15 +9,19 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "addrtable.h"
+#include "rrl.h"
 #include "shelf.h"
+#include "talkers.h"
 
 enum {
     BATCH = 64,
     IDLE_MS = 500,  /* longest wait, so that `turns` shows life */
     SEND_MS = 5,    /* longest wait for room in a send buffer */
+    SAMPLE = 16,    /* one in so many queries is noted among the talkers, for all of them */
     STRIDE = 64,    /* beside the size of a buffer, so that they do not all fall into the same lines of the cache */
 };
 
@@ -27,6 +31,7 @@ struct item {
     uint8_t *data;
     size_t size;
     enum dns_kind kind;
+    unsigned at; /* in the batch */
     uint8_t *reply;
 };
 
@@ -53,12 +58,14 @@ struct dnsloop {
     struct mmsghdr incoming[BATCH], outgoing[BATCH];
     struct iovec parts_in[BATCH], parts_out[BATCH];
     unsigned n_outgoing;
+    uint64_t now_ns; /* of the batch */
     uint8_t *buffers;
 };
 
 const char *const dnsloop_count_names[] = {
     "turns", "batches", "queries", "type_a", "type_aaaa", "type_txt", "type_any", "type_other", "answered", "nodata",
-    "nxdomain", "refused", "formerr", "cut", "silent", "asked", "asks_shed", "oversized", "unsent", NULL,
+    "nxdomain", "refused", "formerr", "cut", "silent", "asked", "asks_shed", "oversized", "unsent",
+    "limited", "slipped", NULL,
 };
 _Static_assert(sizeof dnsloop_count_names / sizeof(char *) == sizeof(struct dnsloop_counts) / sizeof(uint64_t) + 1,
                "a name for every counter");
@@ -139,10 +146,52 @@ static void count_told(struct dnsloop_counts *n, const struct dns_told *told)
     n->cut += told->is_cut;
 }
 
+unsigned dnsloop_addr(const struct dnsloop_peer *peer, uint8_t addr[16])
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    if (peer->name_size == sizeof v4) {
+        memcpy(&v4, peer->name, sizeof v4);
+        memcpy(addr, &v4.sin_addr, 4);
+        return 4;
+    }
+    if (peer->name_size != sizeof v6)
+        return 0;
+    memcpy(&v6, peer->name, sizeof v6);
+    memcpy(addr, &v6.sin6_addr, 16);
+    return 16;
+}
+
+/* The size of what is sent of a reply: all, its question with TC, or 0. */
+static size_t limited(struct dnsloop *l, struct item *i, size_t size, unsigned rcode)
+{
+    uint8_t addr[16];
+    unsigned addrlen = dnsloop_addr(&i->peer, addr);
+    bool is_error = rcode != DNS_NOERROR && rcode != DNS_NXDOMAIN;
+    enum rrl_verdict verdict = RRL_SEND;
+
+    if (l->settings.rrl && addrlen) {
+        uint64_t reply_class = rrl_class(l->settings.rrl, rcode, i->query.qtype, i->query.name,
+                                         is_error ? 0 : i->query.name_size);
+        verdict = rrl_check(l->settings.rrl, addr, addrlen, reply_class, l->now_ns);
+    }
+    if (l->settings.talkers && addrlen && (verdict != RRL_SEND || l->counts.queries % SAMPLE == i->at % SAMPLE))
+        talkers_note(l->settings.talkers, addr, addrlen, verdict == RRL_SEND ? SAMPLE : 1, verdict != RRL_SEND);
+    l->counts.limited += verdict == RRL_DROP;
+    l->counts.slipped += verdict == RRL_SLIP;
+    if (verdict == RRL_SLIP)
+        return i->kind == DNS_QUERY ? dns_cut(&i->query, i->reply) : size;
+    return verdict == RRL_DROP ? 0 : size;
+}
+
 static void add_reply(struct dnsloop *l, struct item *i, size_t size)
 {
-    unsigned n = l->n_outgoing++;
+    unsigned n = l->n_outgoing;
 
+    if (!size)
+        return;
+    l->n_outgoing++;
     l->parts_out[n] = (struct iovec){.iov_base = i->reply, .iov_len = size};
     address_message(&l->outgoing[n].msg_hdr, &i->peer);
 }
@@ -172,18 +221,26 @@ static void answer(struct dnsloop *l, struct item *i, uint32_t serial)
     if (size) {
         count_type(&l->counts, i->query.qtype);
         count_told(&l->counts, &told);
-        add_reply(l, i, size);
+        add_reply(l, i, limited(l, i, size, told.rcode));
     } else if (i->kind == DNS_SILENCE) {
         l->counts.silent++;
     } else if (i->kind == DNS_BROKEN) {
         l->counts.formerr++;
-        add_reply(l, i, dns_bare(i->data, DNS_FORMERR, i->reply));
+        add_reply(l, i, limited(l, i, dns_bare(i->data, DNS_FORMERR, i->reply), DNS_FORMERR));
     } else {
         ask(l, i);
     }
 }
 
 /* ---- One batch ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 static void read_item(struct dnsloop *l, struct item *i, unsigned socket, struct mmsghdr *message)
 {
@@ -239,6 +296,8 @@ static void process_batch(struct dnsloop *l, unsigned socket, unsigned n)
 
     l->counts.batches++;
     l->counts.queries += n;
+    if (l->settings.rrl)
+        l->now_ns = now_ns();
     pthread_mutex_lock(&l->view_lock);
     const struct dnsview *v = l->view;
     for (unsigned s = 0; v && s < v->n_shelves; s++)
@@ -366,6 +425,7 @@ static int prepare(struct dnsloop *l)
     for (unsigned i = 0; i < BATCH; i++) {
         struct item *item = &l->items[i];
 
+        item->at = i;
         item->data = l->buffers + i * in;
         item->reply = l->buffers + BATCH * in + i * out;
         l->parts_in[i] = (struct iovec){.iov_base = item->data, .iov_len = DNSLOOP_QUERY_BYTES};

@@ -18,7 +18,9 @@
 #include "dnswire.h"
 
 struct dnsloop;
+struct rrl;
 struct shelf;
+struct talkers;
 
 enum {
     DNSLOOP_SOCKETS = 64,        /* of one loop */
@@ -41,6 +43,8 @@ struct dnsloop_settings {
     unsigned n_fds;
     uint16_t limit_bytes;  /* of a reply, whatever EDNS allows */
     uint32_t asks;         /* that wait for Python at a time, at most */
+    struct rrl *rrl;       /* borrowed, like the next: limits and notes what is answered here; NULL: nothing */
+    struct talkers *talkers;
 };
 
 /* Names for Python stand in dnsloop_count_names, in this order. */
@@ -64,6 +68,8 @@ struct dnsloop_counts {
     uint64_t asks_shed;  /* ring full: SERVFAIL */
     uint64_t oversized;  /* datagrams: FORMERR */
     uint64_t unsent;     /* replies that the kernel did not take */
+    uint64_t limited;    /* replies past the rate limit: not sent */
+    uint64_t slipped;    /* and sent cut to TC */
 };
 
 extern const char *const dnsloop_count_names[];
@@ -100,6 +106,9 @@ void dnsloop_ask_drop(struct dnsloop *l);
 
 /* Send a reply to a peer of this loop: 0, or -1 with errno. */
 int dnsloop_send(const struct dnsloop *l, const struct dnsloop_peer *peer, const uint8_t *reply, size_t size);
+
+/* A peer's address; its size, 0 if it has none. */
+unsigned dnsloop_addr(const struct dnsloop_peer *peer, uint8_t addr[16]);
 
 void dnsloop_counts(const struct dnsloop *l, struct dnsloop_counts *out);
 

@@ -100,6 +100,8 @@ enum dns_kind dns_read(const uint8_t *data, size_t size, const struct dns_zones 
     if (get16(data + 2) & OPCODE)
         return DNS_ASK;
     unsigned authority = get16(data + 8), additional = get16(data + 10);
+    if (get16(data + 4) == 0 && additional > 0)
+        return DNS_ASK; /* for a cookie */
     if (get16(data + 4) != 1 || get16(data + 6) != 0 || authority > 1 || additional > ADDITIONAL_LIMIT)
         return DNS_BROKEN;
     unsigned name_size = read_name(data, size, q);
@@ -509,6 +511,19 @@ size_t dns_reply(const struct dns_query *q, uint32_t serial, size_t limit, uint8
     if (q->has_edns)
         add_opt(&r);
     *told = (struct dns_told){.rcode = (uint8_t)rcode, .has_answer = r.counts[ANSWER] > 0, .is_cut = r.is_cut};
+    return r.at;
+}
+
+size_t dns_cut(const struct dns_query *q, uint8_t out[DNS_REPLY_BYTES])
+{
+    struct reply r = {.q = q, .out = out, .at = DNS_HEADER_BYTES + q->question_size};
+
+    put16(out + 2, QR | TC | (get16(q->data + 2) & (RD | CD)));
+    put16(out + 6, 0);
+    put16(out + 8, 0);
+    put16(out + 10, q->has_edns);
+    if (q->has_edns)
+        add_opt(&r);
     return r.at;
 }
 

@@ -116,6 +116,9 @@ enum dns_kind dns_read(const uint8_t *data, size_t size, const struct dns_zones 
 size_t dns_reply(const struct dns_query *q, uint32_t serial, size_t limit, uint8_t out[DNS_REPLY_BYTES],
                  struct dns_told *told);
 
+/* Cut the reply to `q` in `out` to its question with TC, for a client that is to ask again over TCP; its new size. */
+size_t dns_cut(const struct dns_query *q, uint8_t out[DNS_REPLY_BYTES]);
+
 /* The header alone with an rcode, of a query that has at least a header; its size. */
 size_t dns_bare(const uint8_t *query, unsigned rcode, uint8_t out[DNS_HEADER_BYTES]);
 

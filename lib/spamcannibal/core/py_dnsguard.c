@@ -171,7 +171,8 @@ static PyObject *talkers_py_note(PyObject *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "y#|p", &addr, &size, &limited) || !is_addr(size))
         return NULL;
-    talkers_note(((struct py_talkers *)self)->talkers, (const uint8_t *)addr, (unsigned)size, (unsigned)limited);
+    talkers_note(((struct py_talkers *)self)->talkers, (const uint8_t *)addr, (unsigned)size, 1,
+                 (uint32_t)limited);
     Py_RETURN_NONE;
 }
 

@@ -8,7 +8,7 @@
 struct py_dnsloop {
     PyObject_HEAD
     struct dnsloop *loop;
-    PyObject *view; /* keeps what the loop borrows */
+    PyObject *view, *rrl, *talkers; /* keep what the loop borrows */
     bool running;
 };
 
@@ -70,7 +70,7 @@ static PyObject *py_dnsloop_fileno(PyObject *self, PyObject *Py_UNUSED(unused))
 }
 
 PyDoc_STRVAR(take_doc, "take($self, limit, /)\n--\n\n"
-    "Take up to limit queries that Python must answer, the oldest first: a list of (query, peer) for send().");
+    "Take up to limit queries that Python must answer, the oldest first: a list of (query, address, peer for send()).");
 
 static PyObject *py_dnsloop_take(PyObject *self, PyObject *arg)
 {
@@ -82,7 +82,9 @@ static PyObject *py_dnsloop_take(PyObject *self, PyObject *arg)
         return NULL;
     PyObject *list = PyList_New(0);
     while (list && PyList_GET_SIZE(list) < limit && (ask = dnsloop_ask(l))) {
-        PyObject *item = Py_BuildValue("(y#y#)", (const char *)ask->query, (Py_ssize_t)ask->size,
+        uint8_t addr[16];
+        Py_ssize_t addrlen = (Py_ssize_t)dnsloop_addr(&ask->peer, addr);
+        PyObject *item = Py_BuildValue("(y#y#y#)", (const char *)ask->query, (Py_ssize_t)ask->size, addr, addrlen,
                                        (const char *)&ask->peer, (Py_ssize_t)sizeof ask->peer);
         dnsloop_ask_drop(l);
         if (!item || PyList_Append(list, item) < 0)
@@ -151,14 +153,15 @@ static Py_ssize_t read_fds(PyObject *sequence, int fds[DNSLOOP_SOCKETS])
 
 static PyObject *py_dnsloop_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"fds", "limit_bytes", "asks", NULL};
+    static char *names[] = {"fds", "limit_bytes", "asks", "rate_limit", "talkers", NULL};
     int fds[DNSLOOP_SOCKETS];
     unsigned short limit_bytes = 1232;
     unsigned asks = 1024;
     struct py_dnsloop *self;
-    PyObject *sequence;
+    PyObject *sequence, *rrl = Py_None, *talkers = Py_None;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|HI:DnsLoop", names, &sequence, &limit_bytes, &asks))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|HIOO:DnsLoop", names, &sequence, &limit_bytes, &asks, &rrl,
+                                     &talkers))
         return NULL;
     Py_ssize_t n_fds = read_fds(sequence, fds);
     if (n_fds < 0)
@@ -166,10 +169,15 @@ static PyObject *py_dnsloop_new(PyTypeObject *type, PyObject *args, PyObject *kw
     if (limit_bytes < DNS_CLASSIC_BYTES || limit_bytes > DNS_REPLY_BYTES || asks < 1 || asks > 1u << 16)
         return PyErr_Format(PyExc_ValueError, "DnsLoop: want limit_bytes from %d to %d and asks from 1 to 65536",
                             DNS_CLASSIC_BYTES, DNS_REPLY_BYTES);
-    if (!(self = (struct py_dnsloop *)type->tp_alloc(type, 0)))
-        return NULL;
     struct dnsloop_settings settings = {
         .fds = fds, .n_fds = (unsigned)n_fds, .limit_bytes = limit_bytes, .asks = asks};
+    if ((rrl != Py_None && !(settings.rrl = py_rrl_get(rrl))) ||
+        (talkers != Py_None && !(settings.talkers = py_talkers_get(talkers))))
+        return NULL;
+    if (!(self = (struct py_dnsloop *)type->tp_alloc(type, 0)))
+        return NULL;
+    self->rrl = Py_NewRef(rrl);
+    self->talkers = Py_NewRef(talkers);
     if (!(self->loop = dnsloop_open(&settings))) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_CLEAR(self);
@@ -183,6 +191,8 @@ static void py_dnsloop_dealloc(PyObject *self)
 
     dnsloop_close(loop_of(self));
     Py_XDECREF(((struct py_dnsloop *)self)->view);
+    Py_XDECREF(((struct py_dnsloop *)self)->rrl);
+    Py_XDECREF(((struct py_dnsloop *)self)->talkers);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -200,7 +210,7 @@ int py_dnsloop_init(PyObject *module)
         {NULL, NULL, 0, NULL},
     };
     PyType_Slot slots[] = {
-        {Py_tp_doc, "DnsLoop(fds, limit_bytes=1232, asks=1024)\n--\n\n"
+        {Py_tp_doc, "DnsLoop(fds, limit_bytes=1232, asks=1024, rate_limit=None, talkers=None)\n--\n\n"
                     "The UDP loop of the DNS server on bound sockets, which stay the caller's."},
         {Py_tp_new, py_dnsloop_new},
         {Py_tp_dealloc, py_dnsloop_dealloc},

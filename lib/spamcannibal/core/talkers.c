@@ -70,12 +70,12 @@ static struct talker *slot_of(struct talkers *t, const uint8_t *addr, unsigned a
     return least;
 }
 
-void talkers_note(struct talkers *t, const uint8_t *addr, unsigned addrlen, unsigned limited)
+void talkers_note(struct talkers *t, const uint8_t *addr, unsigned addrlen, uint32_t queries, uint32_t limited)
 {
     pthread_mutex_lock(&t->lock);
     struct talker *slot = slot_of(t, addr, addrlen);
-    slot->count += slot->count < UINT32_MAX;
-    slot->limited += limited && slot->limited < UINT32_MAX;
+    slot->count = queries < UINT32_MAX - slot->count ? slot->count + queries : UINT32_MAX;
+    slot->limited = limited < UINT32_MAX - slot->limited ? slot->limited + limited : UINT32_MAX;
     pthread_mutex_unlock(&t->lock);
 }
 

@@ -22,8 +22,8 @@ struct talker {
 struct talkers *talkers_new(size_t slots);
 void talkers_free(struct talkers *t);
 
-/* One query; limited: its reply was dropped or cut by the rate limit. */
-void talkers_note(struct talkers *t, const uint8_t *addr, unsigned addrlen, unsigned limited);
+/* So many queries more, and so many of their replies dropped or cut by the rate limit. */
+void talkers_note(struct talkers *t, const uint8_t *addr, unsigned addrlen, uint32_t queries, uint32_t limited);
 
 /* The n highest counts into out, highest first; how many there are. */
 size_t talkers_top(struct talkers *t, struct talker *out, size_t n);
