@@ -100,9 +100,10 @@ def answers(host, place, addrs):
 
 
 def is_up(host, port=5300):
-    return host.run(
-        "dig", "+short", "+tries=1", "+time=1", "-p", port, "@127.0.0.1", ZONE, "SOA", check=False
-    ).stdout.strip()
+    """The zone's SOA, "" as long as nobody gives it."""
+    asked = ("+short", "+tries=1", "+time=1", "-p", port, "@127.0.0.1", ZONE, "SOA")
+    done = host.run("dig", *asked, check=False)
+    return done.stdout.strip() if done.returncode == 0 and not done.stdout.startswith(";") else ""
 
 
 def start_rbldnsd(host, *files):
@@ -121,7 +122,7 @@ def start_rbldnsd(host, *files):
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    wait_for(lambda: " 7 " in is_up(host) or is_up(host), "rbldnsd answers")
+    wait_for(lambda: is_up(host), "rbldnsd answers")
 
 
 @pytest.mark.parametrize("name", ["ip4set", "ip4trie", "ip6trie", "combined"])

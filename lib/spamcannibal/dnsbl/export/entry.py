@@ -59,6 +59,11 @@ class Entry(NamedTuple):
         return self.addr.to_bytes(self.bits // 8, "big")
 
     @property
+    def key(self) -> bytes:
+        """The store key."""
+        return self.packed if self.plen == self.bits else self.packed + bytes((self.plen,))
+
+    @property
     def name(self) -> str:
         """The address or prefix as text; a host has no length."""
         return format_addr(self.packed) if self.plen == self.bits else self.prefix
