@@ -30,6 +30,7 @@ from spamcannibal.dnsbl.wire import HEADER, Labels, pack_name
 from spamcannibal.errors import WireError
 
 BADSIG, BADKEY, BADTIME, BADTRUNC = 16, 17, 18, 22
+ERRORS = {BADSIG: "BADSIG", BADKEY: "BADKEY", BADTIME: "BADTIME", BADTRUNC: "BADTRUNC"}
 NOTAUTH = 9
 FUDGE_S = 300
 RECORD_LIMIT = 64  # records before the TSIG in what we are sent: queries, NOTIFY and their answers have a few

@@ -20,7 +20,7 @@ nor as 127.0.0.0 and .1, or in 127.255.255.0/24, which clients take for errors.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -86,6 +86,8 @@ class ZoneSpec:
     colours: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     sunset: bool = False
+    transfer: tuple[str, ...] = ()
+    also_notify: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -145,6 +147,9 @@ class Zones:
             if self._by_labels.setdefault(zone.labels, zone) is not zone:
                 raise ConfigError(f"dnsbl.zone: {b'.'.join(zone.labels).decode()} is there twice")
         self._depths = sorted({len(labels) for labels in self._by_labels}, reverse=True)
+
+    def __iter__(self) -> Iterator[Zone]:
+        return iter(self._by_labels.values())
 
     def find(self, labels: Labels) -> Zone | None:
         """Return the zone that a name in lower case lies in."""
