@@ -20,13 +20,13 @@ from spamcannibal.dnsbl import answer, texts
 from spamcannibal.dnsbl.client import look_up, over_network
 from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.server import Limits, Server
-from spamcannibal.dnsbl.sockets import IP_PKTINFO, bind_pair, reply_source
+from spamcannibal.dnsbl.sockets import bind_group
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.errors import ConfigError, StoreError, Unavailable, Unsupported
 from spamcannibal.events import EventLog
 
 V4, V6 = bytes((127, 0, 0, 1)), bytes(15) + b"\1"
-ENTRIES = {"192.0.2.1": value(), "192.0.2.2": value(), "2001:db8::/64": value()}
+ENTRIES = {"192.0.2.1": value(has_text=True), "192.0.2.2": value(has_text=True), "2001:db8::/64": value()}
 VIEW = view(ENTRIES, texts={"192.0.2.1": "x" * 1500})
 
 
@@ -38,7 +38,7 @@ class Running:
         self.server = Server([(V4, 0), (V6, 0)], limits, EventLog(self.stream))
         self.texts = Texts(read_text)
         self.server.start(shown, self.texts)
-        self.peers = [udp.getsockname()[:2] for udp, _ in self.server._pairs]
+        self.peers = [tcp.getsockname()[:2] for tcp in self.server._tcp_sockets]
 
     def udp(self, query: bytes, timeout_s: float = 5.0) -> bytes:
         with datagram(self.peers[0]) as sock:
@@ -98,7 +98,9 @@ def test_both_families_answer_over_both_transports() -> None:
                 tcp.sendall(framed(Q1))
                 for reply in (udp.recv(4096), receive(tcp)):
                     assert outcome(dnslib.DNSRecord.parse(reply)) == "127.0.0.2"
-        assert made.server.counters == {"udp": 2, "tcp": 2}
+        counters = made.server.counters
+        assert (counters["udp_queries"], counters["udp_answered"], counters["tcp"]) == (2, 2, 2)
+        assert not counters["udp"]  # none of them came to Python
 
 
 def test_what_is_cut_over_udp_is_whole_over_tcp() -> None:
@@ -190,7 +192,7 @@ def test_texts_are_read_from_the_store_once_and_kept() -> None:
         return "read for $"
 
     with running(read_text=read) as made:
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         for _ in range(3):
             assert outcome(dnslib.DNSRecord.parse(made.udp(Q2))) == '"read for 192.0.2.2"'
         with made.tcp() as tcp:
@@ -209,7 +211,7 @@ def test_a_stuck_store_costs_texts_and_nothing_else() -> None:
         return "late"
 
     with running(read_text=read) as made:
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         with datagram(made.peers[0]) as waiting:
             waiting.settimeout(5)
             waiting.send(Q2)
@@ -231,7 +233,7 @@ def test_more_missing_texts_than_the_bound_are_not_waited_for(monkeypatch: pytes
 
     with running(read_text=read) as made, datagram(made.peers[0]) as waiting:
         waiting.settimeout(20)
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         waiting.send(Q2)
         wait_for(lambda: made.texts._pending, "the first text is being read")
         other = question(f"1.2.0.192.{ZONE}", "TXT")
@@ -245,13 +247,13 @@ def test_a_store_that_fails_costs_texts_and_nothing_else() -> None:
         raise StoreError("disk on fire")
 
     with running(read_text=read) as made:
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         assert outcome(dnslib.DNSRecord.parse(made.udp(Q2))) == '"192.0.2.2 is listed"'
         assert made.texts.failures == 1
 
 
 def test_more_waiting_datagrams_than_the_bound_are_answered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spamcannibal.dnsbl.server.WAITING_LIMIT", 2)
+    monkeypatch.setattr("spamcannibal.dnsbl.responder.WAITING_LIMIT", 2)
     monkeypatch.setattr(texts, "WAIT_S", 60.0)
     gate = threading.Event()
 
@@ -261,7 +263,7 @@ def test_more_waiting_datagrams_than_the_bound_are_answered_at_once(monkeypatch:
 
     with running(read_text=read) as made, datagram(made.peers[0]) as waiting:
         waiting.settimeout(20)
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         for _ in range(3):
             waiting.send(Q2)
         replies = [outcome(dnslib.DNSRecord.parse(waiting.recv(4096)))]
@@ -275,7 +277,7 @@ def test_a_bug_in_reading_texts_answers_servfail() -> None:
         raise RuntimeError("bug")
 
     with running(read_text=read) as made, made.tcp() as tcp:
-        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get))
+        made.server.publish(dataclasses.replace(VIEW, text=made.texts.get), made.texts)
         tcp.sendall(framed(Q2))
         for reply in (made.udp(Q2), receive(tcp)):
             assert (reply[3] & 15, len(reply)) == (2, 12)
@@ -287,7 +289,7 @@ def test_a_bug_answers_servfail_and_is_told() -> None:
         raise RuntimeError("bug")
 
     shelf = type("Shelf", (), {"match": staticmethod(broken), "has_below": staticmethod(broken)})()
-    with running(dataclasses.replace(VIEW, listings={Kind(): shelf})) as made, made.tcp() as tcp:
+    with running(dataclasses.replace(VIEW, listings={Kind(): shelf}, fast=None)) as made, made.tcp() as tcp:
         tcp.sendall(framed(Q1))
         for reply in (made.udp(Q1), receive(tcp)):
             assert (reply[:2], reply[3] & 15, len(reply)) == (Q1[:2], 2, 12)
@@ -299,7 +301,7 @@ def test_other_zones_are_published_while_it_runs() -> None:
     with running() as made:
         other = question("1.2.0.192.other.test")
         assert outcome(dnslib.DNSRecord.parse(made.udp(other))) == "REFUSED"
-        made.server.publish(view(ENTRIES, dataclasses.replace(SPEC, name="other.test", hosts=())))
+        made.server.publish(view(ENTRIES, dataclasses.replace(SPEC, name="other.test", hosts=())), made.texts)
         assert outcome(dnslib.DNSRecord.parse(made.udp(other))) == "127.0.0.2"
 
 
@@ -325,7 +327,7 @@ def test_a_reply_leaves_from_the_address_that_was_asked() -> None:
     server = Server([(bytes(4), 0)], Limits(), EventLog(io.StringIO()))
     with contextlib.closing(server):
         server.start(VIEW, Texts(lambda key: ""))
-        port = server._pairs[0][0].getsockname()[1]
+        port = server._tcp_sockets[0].getsockname()[1]
         for target in ("127.0.0.1", "127.7.7.7"):
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.settimeout(5)
@@ -333,24 +335,17 @@ def test_a_reply_leaves_from_the_address_that_was_asked() -> None:
                 assert sock.recvfrom(4096)[1] == (target, port)
 
 
-def test_reply_sources_are_made_of_the_address_alone() -> None:
-    v4 = [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4s", 3, V4, b"\x7f\0\0\x09"))]
-    assert reply_source(v4) == [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=I4s4s", 0, V4, bytes(4)))]
-    for addr, kept in ((b"\x20\x01" + bytes(14), 0), (b"\xfe\x80" + bytes(14), 3)):
-        v6 = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16sI", addr, 3))]
-        assert reply_source(v6) == [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16sI", addr, kept))]
-    assert reply_source([]) == []
-
-
-def test_ports_that_cannot_be_had_are_named() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ports_that_cannot_be_had_are_named(threads: int) -> None:
     with contextlib.ExitStack() as stack:
-        for sock in bind_pair(V4, 0):
+        udp, tcp = bind_group(V4, 0, threads)
+        for sock in (*udp, tcp):
             stack.enter_context(sock)
             port = sock.getsockname()[1]
         with pytest.raises(Unsupported, match=f"127.0.0.1:{port} is in use"):
-            bind_pair(V4, port)
+            bind_group(V4, port, threads)
     with pytest.raises(ConfigError, match=r"no address 192\.0\.2\.99:0"):
-        bind_pair(bytes((192, 0, 2, 99)), 0)
+        bind_group(bytes((192, 0, 2, 99)), 0)
 
 
 def test_the_client_follows_a_cut_reply_and_names_a_dead_server() -> None:

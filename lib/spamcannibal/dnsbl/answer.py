@@ -119,7 +119,7 @@ class Reply(NamedTuple):
     @property
     def name(self) -> bytes:
         """Return what makes it equal to others: the name, none for an error."""
-        return b".".join(self.query.labels) if self.query and self.rcode in (wire.NOERROR, wire.NXDOMAIN) else b""
+        return wire.pack_name(self.query.labels) if self.query and self.rcode in (wire.NOERROR, wire.NXDOMAIN) else b""
 
     @property
     def is_trusted(self) -> bool:

@@ -2,23 +2,31 @@
 likes.
 
 A client has `idle_s` to begin a message, again to end it, and again to take a reply, so that slow ones do not stay.
-When the connections are all taken, a new one closes the one that has been silent longest: holding them keeps nobody
-out.
+Queries of a connection are answered as their answers are ready, up to PIPELINE at a time (6.2.1.1); what is not read
+waits in the kernel. When the connections are all taken, a new one closes the one that has been silent longest: holding
+them keeps nobody out.
 """
 
 import asyncio
 import contextlib
 import socket
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+
+from spamcannibal.addr import parse_addr
 
 BUFFER_BYTES = 4096  # read ahead for pipelined queries; a longer message is read past it
 
-Respond = Callable[[bytes], Awaitable[bytes | None]]
+PIPELINE = 16
+
+Respond = Callable[[bytes, bytes], AsyncIterator[bytes]]
 
 
 class TcpServer:
-    """The connections of all listening sockets together."""
+    """The connections of all listening sockets together.
+
+    `respond(query, address)` yields the messages to send; none, and the connection ends.
+    """
 
     def __init__(self, respond: Respond, connections: int, idle_s: float) -> None:
         self._respond = respond
@@ -50,24 +58,45 @@ class TcpServer:
         self._open[writer] = None
         writer.transport.set_write_buffer_limits(high=0)  # drain waits until the kernel has taken the reply
         try:
-            # A client that goes away, or is too slow, is no event: its connection just ends.
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                await self._converse(reader, writer)
+            peer = writer.get_extra_info("peername")
+            if peer is not None:  # None: gone already
+                await self._converse(reader, writer, parse_addr(peer[0].partition("%")[0]))
         finally:
             self._open.pop(writer, None)
             writer.transport.abort()  # close would wait for a client that takes nothing
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            async with asyncio.timeout(self._idle_s):
-                size = int.from_bytes(await reader.readexactly(2), "big")
-            async with asyncio.timeout(self._idle_s):
-                query = await reader.readexactly(size)
-            if writer in self._open:
-                self._open.move_to_end(writer)
-            reply = await self._respond(query)
-            if reply is None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, addr: bytes) -> None:
+        pending: set[asyncio.Task[None]] = set()
+        turn = asyncio.Lock()
+        # A client that goes away, or is too slow, is no event: its connection just ends.
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            while True:
+                query = await self._read(reader)
+                if writer in self._open:
+                    self._open.move_to_end(writer)
+                if len(pending) >= PIPELINE:
+                    await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                task = asyncio.create_task(self._answer(query, addr, writer, turn))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+        if pending:  # one that closed its side still reads
+            await asyncio.wait(pending, timeout=self._idle_s)
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        async with asyncio.timeout(self._idle_s):
+            size = int.from_bytes(await reader.readexactly(2), "big")
+        async with asyncio.timeout(self._idle_s):
+            return await reader.readexactly(size)
+
+    async def _answer(self, query: bytes, addr: bytes, writer: asyncio.StreamWriter, turn: asyncio.Lock) -> None:
+        """Send the messages that answer a query, each whole; end the connection if there are none or it takes none."""
+        is_answered = False
+        with contextlib.suppress(OSError, TimeoutError):
+            async for message in self._respond(query, addr):
+                async with turn, asyncio.timeout(self._idle_s):
+                    writer.write(len(message).to_bytes(2, "big") + message)
+                    await writer.drain()
+                is_answered = True
+            if is_answered:
                 return
-            writer.write(len(reply).to_bytes(2, "big") + reply)
-            async with asyncio.timeout(self._idle_s):
-                await writer.drain()
+        writer.transport.abort()
