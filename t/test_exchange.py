@@ -87,7 +87,7 @@ def test_a_dump_taken_while_others_write_is_of_one_moment(store, other, monkeypa
     for change in store.read(0, moment):
         replayed.pop(change.key, None)
         if change.action is not record.Action.UNLIST:
-            replayed[change.key] = record.table_value(change.code, change.mode, change.flags)
+            replayed[change.key] = change.state
     assert listed(other) == replayed
     check_whole(other)
 

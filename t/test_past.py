@@ -40,8 +40,7 @@ def whole(store):
     """{key: (value, number, text)} as it is."""
     found = {}
     for key, listing in store.page("tarpit", None, 1000):
-        value = table_value(listing.code, listing.mode, listing.flags)
-        found[key] = value, listing.seq, store.change(listing.seq).text
+        found[key] = listing.state, listing.seq, store.change(listing.seq).text
     return found
 
 

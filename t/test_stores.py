@@ -276,7 +276,7 @@ def test_any_sequence_of_writes_leaves_the_stores_whole(tmp_path_factory, steps)
         if change.action is Action.UNLIST:
             del expected[change.key]
         else:
-            expected[change.key] = record.table_value(change.code, change.mode, change.flags)
+            expected[change.key] = change.state
     assert listed(store) == expected
     check_whole(store)
     store.close()

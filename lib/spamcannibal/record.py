@@ -17,6 +17,7 @@ with u8 and u32.
 `state` is word for word what the C tables hold, so that a table is filled without decoding more than four bytes:
 
     bits 31..8   the last three octets of the answer code 127.x.y.z
+    bit  7       OWN_TEXT: the newest change has a text, which replaces the zone's
     bit  6       SHADOW       bit 5  EXCLUDED       bit 4  PUBLISHED
     bits 3..1    mode         bit 0  always 1: a listing is never 0
 
@@ -35,6 +36,7 @@ from spamcannibal.errors import StoreError
 
 VERSION = 1
 PUBLISHED, EXCLUDED, SHADOW = 1, 2, 4
+OWN_TEXT = 0x80
 FLAG_NAMES = {PUBLISHED: "published", EXCLUDED: "excluded", SHADOW: "shadow"}
 PROVEN_CODE = bytes((127, 0, 0, 2))  # proven here; never what another list told us
 HEARSAY_CODE = bytes((127, 0, 0, 3))  # what another list told us, unless it says otherwise
@@ -79,6 +81,12 @@ class Listing(msgspec.Struct, frozen=True):
     contact_ms: int
     expiry_ms: int
     seq: int
+    has_text: bool = False
+
+    @property
+    def state(self) -> int:
+        """The table value."""
+        return table_value(self.code, self.mode, self.flags, self.has_text)
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -117,6 +125,11 @@ class Change(msgspec.Struct, frozen=True):
     flags: int
     mode: Mode
 
+    @property
+    def state(self) -> int:
+        """The table value after the change."""
+        return table_value(self.code, self.mode, self.flags, bool(self.text))
+
 
 class Tally(msgspec.Struct):
     """The counters, exact because each transaction keeps them: last sequence number, records by store and kind."""
@@ -142,11 +155,12 @@ class Tally(msgspec.Struct):
         return sum(self.v4) + sum(self.v6)
 
 
-def table_value(code: bytes, mode: int, flags: int) -> int:
+def table_value(code: bytes, mode: int, flags: int, has_text: bool = False) -> int:
     """Give the state word of a listing: the value of the C tables, never 0."""
     if len(code) != 4 or code[0] != 127:
         raise StoreError(f"answer code {'.'.join(map(str, code))}: got an address outside 127.0.0.0/8")
-    return (int.from_bytes(code, "big") & 0xFFFFFF) << 8 | (flags & 7) << 4 | (mode & 7) << 1 | 1
+    own_text = OWN_TEXT if has_text else 0
+    return (int.from_bytes(code, "big") & 0xFFFFFF) << 8 | own_text | (flags & 7) << 4 | (mode & 7) << 1 | 1
 
 
 def split_table_value(value: int) -> tuple[bytes, Mode, int]:
@@ -155,8 +169,7 @@ def split_table_value(value: int) -> tuple[bytes, Mode, int]:
 
 
 def pack_listing(listing: Listing) -> bytes:
-    state = table_value(listing.code, listing.mode, listing.flags)
-    return _LISTING.pack(VERSION, state, listing.listed_ms, listing.contact_ms, listing.expiry_ms, listing.seq)
+    return _LISTING.pack(VERSION, listing.state, listing.listed_ms, listing.contact_ms, listing.expiry_ms, listing.seq)
 
 
 def unpack_listing(data: bytes) -> Listing:
@@ -215,8 +228,7 @@ def unpack_evidence(data: bytes) -> list[Piece]:
 
 def pack_change(change: Change) -> bytes:
     """Give the journal value; the sequence number is its key (pack_seq)."""
-    state = table_value(change.code, change.mode, change.flags)
-    head = _CHANGE.pack(VERSION, change.action, state, change.time_ms, change.expiry_ms)
+    head = _CHANGE.pack(VERSION, change.action, change.state, change.time_ms, change.expiry_ms)
     return head + _U8.pack(len(change.key)) + change.key + _str16(change.source) + _str16(change.text)
 
 
@@ -263,7 +275,7 @@ def _checked(store: str, data: bytes, unpack: Callable[[bytes], T]) -> T:
 
 def _unpack_listing(data: bytes) -> Listing:
     _, state, listed_ms, contact_ms, expiry_ms, seq = _LISTING.unpack(data)
-    return Listing(*split_table_value(state), listed_ms, contact_ms, expiry_ms, seq)
+    return Listing(*split_table_value(state), listed_ms, contact_ms, expiry_ms, seq, bool(state & OWN_TEXT))
 
 
 def _unpack_contrib(data: bytes) -> Contrib:

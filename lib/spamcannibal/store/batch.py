@@ -130,7 +130,8 @@ class Batch:
         return seq
 
     def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
-        listing = Listing(wanted.code, wanted.mode, wanted.flags, listed_ms, contact_ms, wanted.expiry_ms, seq)
+        said = (wanted.code, wanted.mode, wanted.flags)
+        listing = Listing(*said, listed_ms, contact_ms, wanted.expiry_ms, seq, bool(wanted.text))
         self._tarpit.put(key, record.pack_listing(listing), self._txn)
         if wanted.expiry_ms:
             self._expiry.put(record.pack_seq(wanted.expiry_ms) + key, b"", self._txn)

@@ -9,7 +9,7 @@ journal cut short) the follower loads again by itself.
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from spamcannibal.record import Action, Change, table_value
+from spamcannibal.record import Action, Change
 from spamcannibal.store.stores import Store
 
 PAGE_LIMIT = 10_000
@@ -73,5 +73,5 @@ class Follower:
         if change.action is Action.UNLIST:
             self._table.discard(change.key)
         else:
-            self._table.set(change.key, table_value(change.code, change.mode, change.flags))
+            self._table.set(change.key, change.state)
         self.seq = change.seq

@@ -5,7 +5,8 @@ are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
 
     {"record":"head","format":1}
     {"record":"listing","key":"192.0.2.1","code":"127.0.0.2","mode":"default","flags":["published"],"listed":…,
-     "contact":…,"expiry":…,"seq":7,"evidence":[{"time":…,"source":"robot:…","body":"…"}]}     or "contrib":{…}
+     "contact":…,"expiry":…,"seq":7,"has_text":false,"evidence":[{"time":…,"source":"robot:…","body":"…"}]}
+                                                        or "contrib":{…} instead of evidence
     {"record":"gone","key":"192.0.2.1"}                 what an earlier line said of this key is over
     {"record":"contact","key":"192.0.2.9","count":3,"first":…,"last":…}
     {"record":"change","seq":7,"time":…,"action":"list","key":"192.0.2.1","code":…,"mode":…,"flags":…,"expiry":…,
@@ -72,6 +73,7 @@ class ListingLine(Line, tag="listing", kw_only=True):
     contact: Number
     expiry: Number
     seq: Number
+    has_text: bool = False
     contrib: Heard | UnsetType = UNSET
     evidence: list[Body] = []
 
@@ -147,6 +149,7 @@ def listing_line(key: bytes, listing: Listing, why: Why) -> ListingLine:
         contact=listing.contact_ms,
         expiry=listing.expiry_ms,
         seq=listing.seq,
+        has_text=listing.has_text,
         contrib=_heard(why[0]),
         evidence=[_body(piece) for piece in why[1]],
     )
@@ -192,7 +195,7 @@ def _value(line: AnyLine) -> Value:
     contrib = None if isinstance(line.contrib, UnsetType) else _contrib(line.contrib)
     evidence = [_piece(body) for body in line.evidence]
     if isinstance(line, ListingLine):
-        listing = Listing(*said, line.listed, line.contact, line.expiry, line.seq)
+        listing = Listing(*said, line.listed, line.contact, line.expiry, line.seq, line.has_text)
         return ListingValue(parse_key(line.key), listing, contrib, evidence)
     if line.action.upper() not in Action.__members__:
         raise WireError(f"action: got {line.action!r}, want one of {', '.join(Action.__members__).lower()}")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from spamcannibal import record
 from spamcannibal.errors import Unavailable
-from spamcannibal.record import Action, Change, table_value
+from spamcannibal.record import Action, Change
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 2000
@@ -48,7 +48,7 @@ class Past:
         """Find a listing."""
         row = self._store.get_key(key)
         if row is not None and row.seq <= self.seq:
-            return Row(key, table_value(row.code, row.mode, row.flags), row.seq)
+            return Row(key, row.state, row.seq)
         return self._before(key)
 
     def pages(self, sizes: Collection[int], start: bytes = b"", end: bytes | None = None) -> Iterator[list[Row]]:
@@ -113,7 +113,7 @@ class Past:
         change = self._store.change_at(key, self.seq)
         if change is None or change.action is Action.UNLIST:
             return None
-        return Row(key, table_value(change.code, change.mode, change.flags), change.seq)
+        return Row(key, change.state, change.seq)
 
     def _between(self, start: bytes, upper: bytes | None) -> Sequence[bytes]:
         """Return the keys that changed since, from `start` to `upper`, which is included."""

@@ -25,7 +25,7 @@ from spamcannibal.dnsbl.export.pace import Pace
 from spamcannibal.dnsbl.export.source import StoreEntries
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.events import EventLog
-from spamcannibal.record import Action, table_value
+from spamcannibal.record import Action
 from spamcannibal.store.stores import Store
 
 PAGE_LIMIT = 10_000
@@ -151,7 +151,7 @@ class Export:
             if page[0].seq != seq + 1 or page[-1].seq != seq + len(page) or len(changes) > CHANGES_LIMIT:
                 return None
             for change in page:
-                value = table_value(change.code, change.mode, change.flags)
+                value = change.state
                 changes[change.key] = None if change.action is Action.UNLIST else self._job.select(value)
             seq = page[-1].seq
         if seq != self._store.last_seq() and seq == self.seq:

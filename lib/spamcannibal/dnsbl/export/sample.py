@@ -12,7 +12,7 @@ from spamcannibal.dnsbl.client import Exchange, look_up
 from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.export.entry import Entry, Select
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED
-from spamcannibal.record import PROVEN_CODE, table_value
+from spamcannibal.record import PROVEN_CODE
 from spamcannibal.store.stores import Store
 
 
@@ -58,7 +58,7 @@ def expected_code(store: Store, select: Select, addr: bytes) -> str:
         return format_addr(PROVEN_CODE) if addr == TEST_LISTED else ""
     for plen in range(len(addr) * 8, -1, -1):
         listing = store.get_key(make_key(mask(addr, plen), plen))
-        code = select(table_value(listing.code, listing.mode, listing.flags)) if listing else None
+        code = select(listing.state) if listing else None
         if code is not None:
             return format_addr(code) if code else ""
     return ""
