@@ -1,15 +1,14 @@
-"""What the DNS tests share: a zone, listings without the C core, and queries made by dnslib."""
-
-from collections.abc import Iterable
+"""What the DNS tests share: a zone, listings, and queries made by dnslib."""
 
 import dnslib
 
-from spamcannibal.addr import mask, parse_key
+from spamcannibal.addr import parse_key
 from spamcannibal.dnsbl.answer import UDP, Transport, View, answer
 from spamcannibal.dnsbl.colours import Kind
+from spamcannibal.dnsbl.compiled import compiled
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
-from spamcannibal.record import table_value
+from spamcannibal.record import OWN_TEXT, table_value
 
 ZONE = "bl.example.org"
 SPEC = ZoneSpec(
@@ -25,57 +24,19 @@ SPEC = ZoneSpec(
 PROVEN, EXCLUDED, SHADOW, HEARSAY = 1, 2, 4, 0
 
 
-class DictTable:
-    """The longest match of _core.AddrTable by a dict and a walk over lengths."""
-
-    def __init__(self) -> None:
-        self.entries: dict[bytes, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def set(self, key: bytes, value: int) -> None:
-        self.entries[key] = value
-
-    def load(self, pairs: Iterable[tuple[bytes, int]]) -> int:
-        self.entries.update(pairs)
-        return len(self.entries)
-
-    def discard(self, key: bytes) -> bool:
-        return self.entries.pop(key, None) is not None
-
-    def get(self, key: bytes) -> int:
-        return self.entries.get(key, 0)
-
-    def items(self) -> list[tuple[bytes, int]]:
-        return list(self.entries.items())
-
-    def match(self, addr: bytes) -> tuple[int, int] | None:
-        for plen in range(len(addr) * 8, -1, -1):
-            network = mask(addr, plen)
-            value = self.get(network if plen == len(addr) * 8 else network + bytes((plen,)))
-            if value:
-                return plen, value
-        return None
-
-
-def value(flags: int = PROVEN, code: str = "127.0.0.2") -> int:
-    return table_value(bytes(map(int, code.split("."))), 0, flags)
-
-
-def listings(entries: dict[str, int], promiscuous: bool = False) -> Listings:
-    """Listings of key texts."""
-    made = Listings(DictTable, (Kind(promiscuous),))
-    made.load((parse_key(text), number) for text, number in entries.items())
-    return made
+def value(flags: int = PROVEN, code: str = "127.0.0.2", has_text: bool = False) -> int:
+    return table_value(bytes(map(int, code.split("."))), 0, flags, has_text)
 
 
 def view(entries: dict[str, int], spec: ZoneSpec = SPEC, texts: dict[str, str] | None = None, serial: int = 7) -> View:
     by_key = {parse_key(key): text.encode() for key, text in (texts or {}).items()}
     specs = with_colours([spec])
-    made = Listings(DictTable, [one.kind for one in specs])
-    made.load((parse_key(text), number) for text, number in entries.items())
-    return View(Zones(map(compile_zone, specs)), made.shelves, lambda: serial, lambda key: by_key.get(key, b""))
+    made = Listings([one.kind for one in specs])
+    made.load((parse_key(text), number | OWN_TEXT * (text in (texts or {}))) for text, number in entries.items())
+    zones = list(map(compile_zone, specs))
+    fast = compiled(zones, made.shelves)
+    fast.serial = serial
+    return View(Zones(zones), made.shelves, lambda: serial, lambda key: by_key.get(key, b""), fast)
 
 
 def question(name: str, qtype: str = "A", qclass: str = "IN", edns: int | None = None) -> bytes:

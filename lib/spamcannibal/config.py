@@ -117,6 +117,7 @@ class ZoneSettings(Struct, frozen=True):
 
 class DnsblSettings(Struct, frozen=True):
     listen: tuple[str, ...] = ("127.0.0.1:5353", "[::1]:5353")
+    threads: Annotated[int, Meta(ge=0, le=64)] = 0
     udp_payload_bytes: Annotated[int, Meta(ge=512, le=4096)] = 1232
     tcp_connections: Annotated[int, Meta(ge=1, le=65536)] = 256
     tcp_idle_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0

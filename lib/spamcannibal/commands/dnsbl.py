@@ -5,6 +5,7 @@ reads the listings and answers. Then this thread follows the journal and obeys s
 keeps the old ones and says why, SIGTERM ends. While the database can't be read, what was read before is answered.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,6 @@ from contextlib import closing
 import click
 import msgspec
 
-from spamcannibal._core import AddrTable
 from spamcannibal.addr import format_addr, make_key, mask, parse_addr, parse_endpoint
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store
 from spamcannibal.config import DnsblSettings, Settings
@@ -24,7 +24,6 @@ from spamcannibal.dnsbl.server import Limits, Server
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
 from spamcannibal.errors import ConfigError, SpamCannibalError, StoreError, Unavailable
 from spamcannibal.events import EventLog
-from spamcannibal.record import table_value
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.store.stores import Store
 
@@ -91,7 +90,8 @@ def query(
 def serve(settings: Settings, log: EventLog, reload: Callable[[], Settings]) -> None:
     """Run the server until SIGTERM."""
     dnsbl, specs = settings.dnsbl, zone_specs(settings)
-    limits = Limits(dnsbl.udp_payload_bytes, dnsbl.tcp_connections, dnsbl.tcp_idle_s)
+    threads = dnsbl.threads or len(os.sched_getaffinity(0))
+    limits = Limits(dnsbl.udp_payload_bytes, dnsbl.tcp_connections, dnsbl.tcp_idle_s, threads)
     Zones(map(compile_zone, specs))  # mistakes in the zones come out before anything is bound
     with Signals() as signals, closing(Server(_endpoints(dnsbl), limits, log)) as server:
         if dnsbl.user:
@@ -99,7 +99,7 @@ def serve(settings: Settings, log: EventLog, reload: Callable[[], Settings]) -> 
         store, reason = _open(settings)
         if reason:
             log.emit("STORE", service="dnsbl", mode="writable", reason=reason)
-        with closing(store), closing(Publisher(store, specs, AddrTable)) as publisher:
+        with closing(store), closing(Publisher(store, specs)) as publisher:
             began = time.monotonic()
             entries = publisher.load()
             server.start(publisher.view, publisher.texts)
@@ -214,7 +214,7 @@ def _verdict(
 
 def _store_exchange(settings: Settings, spec: ZoneSpec, addr: bytes) -> client.Exchange:
     """Return an exchange with the server's own rules over the entries that cover an address."""
-    listings = Listings(AddrTable, (spec.kind,))
+    listings = Listings((spec.kind,))
     texts: dict[bytes, bytes] = {}
     store, _ = _open(settings)
     with closing(store):
@@ -222,7 +222,7 @@ def _store_exchange(settings: Settings, spec: ZoneSpec, addr: bytes) -> client.E
             key = make_key(mask(addr, plen), plen)
             listing = store.get_key(key)
             if listing:
-                listings.set(key, table_value(listing.code, listing.mode, listing.flags))
+                listings.set(key, listing.state)
                 texts[key] = read_text(store, key).encode("utf-8", "replace")
         seq = store.last_seq()
     zones = Zones([compile_zone(spec)])

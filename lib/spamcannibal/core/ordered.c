@@ -108,7 +108,10 @@ static struct ord_block *block_insert(struct ordered *o, size_t i)
 static void block_remove(struct ordered *o, size_t i)
 {
     free(o->blocks[i]);
-    o->n_blocks--;
+    if (--o->n_blocks == 0) {
+        ord_close(o);
+        return;
+    }
     memmove(o->blocks + i, o->blocks + i + 1, (o->n_blocks - i) * sizeof *o->blocks);
     memmove(o->firsts + i * o->width, o->firsts + (i + 1) * o->width, (o->n_blocks - i) * o->width);
 }

@@ -18,7 +18,7 @@ under another name.
 
 from typing import NamedTuple
 
-from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, split_table_value, table_value
+from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, table_value
 
 
 class Colour(NamedTuple):
@@ -42,18 +42,19 @@ class Kind(NamedTuple):
     promiscuous: bool = False
     only: str = ""
 
-    def select(self, value: int) -> int:
-        """Return a store's table value as a shelf of this kind takes it: 0 for what it does not show.
+    @property
+    def is_empty(self) -> bool:
+        """Whether such a zone shows no entries at all."""
+        return self.only == NOTHING
 
-        What is of the wanted colour is an ordinary published entry there.
+    @property
+    def wanted(self) -> int:
+        """Return a table value with the code and flags of all that is shown, 0 where these differ.
+
+        What is of the wanted colour is an ordinary published entry on a shelf.
         """
-        if not self.only:
-            return value
-        wanted = COLOURS.get(self.only)
-        if wanted is None:
-            return 0
-        code, mode, flags = split_table_value(value)
-        return table_value(code, mode, PUBLISHED) if (code, flags) == wanted else 0
+        colour = COLOURS.get(self.only)
+        return table_value(colour.code, 0, colour.flags) if colour else 0
 
 
 def kind_of(colour: str, promiscuous: bool, is_sunset: bool) -> Kind:

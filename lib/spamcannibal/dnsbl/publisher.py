@@ -1,6 +1,6 @@
 """What the DNS server publishes, kept equal to the store: zones, followed listings, texts.
 
-    publisher = Publisher(store, specs, AddrTable)
+    publisher = Publisher(store, specs)
     publisher.load()                    the snapshot
     publisher.view                      what answer.py needs, always current
     publisher.follow()                  applies what changed since, in small steps
@@ -9,11 +9,12 @@
 The texts of changes go straight into the cache, so a listing and its text become visible together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from spamcannibal.dnsbl.answer import View
 from spamcannibal.dnsbl.colours import Kind
-from spamcannibal.dnsbl.listings import Listings, Table
+from spamcannibal.dnsbl.compiled import compiled
+from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
 from spamcannibal.record import Action
@@ -26,9 +27,8 @@ STEP = 500  # changes applied at once: about 5 ms, in which no query is answered
 class Publisher:
     """The follower side of the server; all methods are for one thread, `view` is for any."""
 
-    def __init__(self, store: Store, specs: Sequence[ZoneSpec], new_table: Callable[[], Table]) -> None:
+    def __init__(self, store: Store, specs: Sequence[ZoneSpec]) -> None:
         self._store = store
-        self._new_table = new_table
         self.texts = Texts(lambda key: read_text(store, key))
         self._listings, self._follower, self.view = self._prepared(specs)
 
@@ -41,11 +41,13 @@ class Publisher:
     def load(self) -> int:
         """Read all listings; return how many the zones show."""
         self._follower.load()
+        self._tell_serial()
         return len(self._listings)
 
     def follow(self) -> int:
         """Apply the next changes; return how many, up to STEP (0 too when all was read anew)."""
         changes = self._follower.poll(STEP)
+        self._tell_serial()
         for change in changes:
             if change.action is not Action.UNLIST:
                 self.texts.put(change.key, change.text)
@@ -55,17 +57,22 @@ class Publisher:
         """Publish other zones; ConfigError leaves everything as it is."""
         if _kinds(specs) <= set(self._listings.shelves):
             self.view = _view(specs, self._listings, self._follower, self.texts)
-            return
-        prepared = self._prepared(specs)
-        prepared[1].load()
-        self._listings, self._follower, self.view = prepared
+        else:
+            prepared = self._prepared(specs)
+            prepared[1].load()
+            self._listings, self._follower, self.view = prepared
+        self._tell_serial()
 
     def close(self) -> None:
         """Stop reading texts."""
         self.texts.close()
 
+    def _tell_serial(self) -> None:
+        if self.view.fast is not None:
+            self.view.fast.serial = self.view.serial()
+
     def _prepared(self, specs: Sequence[ZoneSpec]) -> tuple[Listings, Follower, View]:
-        listings = Listings(self._new_table, _kinds(specs))
+        listings = Listings(_kinds(specs))
         follower = Follower(self._store, listings)
         return listings, follower, _view(specs, listings, follower, self.texts)
 
@@ -81,8 +88,9 @@ def read_text(store: Store, key: bytes) -> str:
 
 
 def _view(specs: Iterable[ZoneSpec], listings: Listings, follower: Follower, texts: Texts) -> View:
-    zones = Zones(map(compile_zone, specs))
-    return View(zones, listings.shelves, lambda: max(follower.seq, 0), texts.get)
+    zones = list(map(compile_zone, specs))
+    fast = compiled(zones, listings.shelves)
+    return View(Zones(zones), listings.shelves, lambda: max(follower.seq, 0), texts.get, fast)
 
 
 def _kinds(specs: Iterable[ZoneSpec]) -> set[Kind]:

@@ -1,13 +1,12 @@
-"""Listening sockets of the DNS server: UDP and TCP for each address, and replies from the address that was asked.
+"""Listening sockets of the DNS server: UDP and TCP for each address.
 
-A socket bound to all addresses (0.0.0.0, ::) learns with each datagram where it was sent to and answers from there,
-since resolvers discard what comes from elsewhere; others leave that to the kernel.
+A socket bound to all addresses (0.0.0.0, ::) learns with each datagram where it was sent to, so that the loop in C can
+answer from there, since resolvers discard what comes from elsewhere; others leave that to the kernel.
 """
 
 import contextlib
 import errno
 import socket
-import struct
 
 from spamcannibal.addr import format_addr, format_endpoint
 from spamcannibal.errors import ConfigError, Unsupported
@@ -16,49 +15,39 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 BACKLOG = 256
 PORT_TRIES = 16  # for port 0: TCP must get the port that UDP was given
 
-IP_PKTINFO = 8  # <linux/in.h>; Python 3.11 does not name it
-_PKTINFO_V4 = struct.Struct("=I4s4s")  # interface, our address, destination in the header
-_PKTINFO_V6 = struct.Struct("=16sI")
-ANCILLARY_BYTES = socket.CMSG_SPACE(_PKTINFO_V6.size)
-
-Ancillary = list[tuple[int, int, bytes]]
+IP_PKTINFO = 8  # <linux/in.h>, which Python 3.11 does not name
+SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 
-def bind_pair(addr: bytes, port: int) -> tuple[socket.socket, socket.socket]:
-    """Return the bound UDP and listening TCP sockets of an address; port 0 chooses one that both have.
+def bind_group(addr: bytes, port: int, threads: int = 1) -> tuple[list[socket.socket], socket.socket]:
+    """Return the bound UDP sockets, one a thread, and the listening TCP socket of an address; port 0 chooses one.
 
-    ConfigError if the host has no such address, Unsupported if the port is taken or not allowed.
+    The kernel gives each UDP client to one of the sockets. ConfigError if the host has no such address, Unsupported if
+    the port is taken or not allowed.
     """
     for _ in range(PORT_TRIES if port == 0 else 1):
-        udp = _bound(addr, port, socket.SOCK_DGRAM)
-        try:
-            return udp, _bound(addr, udp.getsockname()[1], socket.SOCK_STREAM)
-        except Unsupported:
-            udp.close()
-            if port:
-                raise
+        with contextlib.ExitStack() as bound:
+            udp = [bound.enter_context(_bound(addr, port, socket.SOCK_DGRAM, threads > 1))]
+            chosen = udp[0].getsockname()[1]
+            try:
+                tcp = bound.enter_context(_bound(addr, chosen, socket.SOCK_STREAM))
+            except Unsupported:  # TCP is never shared: another server has the port, whoever may share UDP with it
+                if port:
+                    raise
+                continue
+            udp += [bound.enter_context(_bound(addr, chosen, socket.SOCK_DGRAM, True)) for _ in range(1, threads)]
+            bound.pop_all()
+            return udp, tcp
     raise Unsupported(f"dnsbl.listen: no port of {format_addr(addr)} is free for both UDP and TCP")
 
 
-def reply_source(ancillary: Ancillary) -> Ancillary:
-    """Return what makes a reply leave from the address that a datagram came to."""
-    for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
-            _, ours, _ = _PKTINFO_V4.unpack_from(data)
-            return [(level, kind, _PKTINFO_V4.pack(0, ours, bytes(4)))]
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            ours, interface = _PKTINFO_V6.unpack_from(data)
-            is_link_local = ours[0] == 0xFE and ours[1] & 0xC0 == 0x80
-            # Elsewhere routing chooses the way back, which need not be the way that the query came.
-            return [(level, kind, _PKTINFO_V6.pack(ours, interface if is_link_local else 0))]
-    return []
-
-
-def _bound(addr: bytes, port: int, kind: socket.SocketKind) -> socket.socket:
+def _bound(addr: bytes, port: int, kind: socket.SocketKind, is_shared: bool = False) -> socket.socket:
     sock = socket.socket(socket.AF_INET if len(addr) == 4 else socket.AF_INET6, kind)
     try:
         sock.setblocking(False)
         _set_options(sock, addr, kind)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((format_addr(addr), port))
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
@@ -75,8 +64,9 @@ def _set_options(sock: socket.socket, addr: bytes, kind: socket.SocketKind) -> N
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # the second beyond the host's limit, with CAP_NET_ADMIN
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
     if is_wildcard and len(addr) == 4:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
     elif is_wildcard:
