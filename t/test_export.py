@@ -141,7 +141,7 @@ def test_ip4set_lists_no_address_twice_and_the_last_array_that_matches_is_right(
         hits = [(octet_class(key[-1] if len(key) == 5 else 32), code) for key, code in made if covers(key, addr)]
         last = [code for depth, code in hits if depth == max(hits)[0]]
         assert len(last) <= 1
-        assert (last or [EXCEPTION])[0] == verdict(list(with_test_point(side)), addr)
+        assert (last or [EXCEPTION])[0] == verdict(list(with_test_point(side, FACTS)), addr)
 
 
 # A plain zone: RFC 4592 over the names of the file.

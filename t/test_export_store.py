@@ -11,13 +11,14 @@ from click.testing import CliRunner
 from export_peers import FACTS
 from spamcannibal.addr import format_addr, parse_addr, parse_key
 from spamcannibal.commands.main import cli
+from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.dnsbl.export import files, kernel, sample
 from spamcannibal.dnsbl.export.entry import published, refused
 from spamcannibal.dnsbl.export.follow import Export, Job
 from spamcannibal.dnsbl.export.pace import LONGEST_FACTOR, RETRY_LIMIT_S, Pace
 from spamcannibal.errors import ConfigError, StoreError, Unavailable, Unsupported
 from spamcannibal.events import EventLog
-from spamcannibal.record import EXCLUDED, PUBLISHED
+from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED
 from spamcannibal.store.stores import Hearsay, NewListing
 from storekit import open_store
 
@@ -276,7 +277,7 @@ def test_a_sample_is_repeatable_and_no_larger_than_asked():
     ],
 )  # fmt: skip
 def test_the_expected_answer_is_that_of_the_longest_shown_entry(store, text, code):
-    assert sample.expected_code(store, published(False), parse_addr(text)) == code
+    assert sample.expected_code(store, published(False), PROVEN_CODE, parse_addr(text)) == code
 
 
 # The command.
@@ -362,3 +363,25 @@ def test_an_unknown_zone_names_the_known_ones(run):
     done = run("bind", "--zone", "nowhere.example")
     assert "bl.example.org" in str(done.exception)
     assert format_addr(parse_addr("10.2.0.1")) in run("plain").output
+
+
+def test_a_colour_has_a_zone_of_its_own(store, run, tmp_path):
+    config = tmp_path / "spamcannibal.toml"
+    config.write_text(config.read_text() + 'colours = ["white", "brown"]\n')
+    white = COLOURS["white"]
+    store.list([listing("192.0.2.7", white.flags, code=white.code)], NOW)
+    lines = run("ip4trie", "--zone", "white.bl.example.org").output.splitlines()
+    assert [line for line in lines if line[0] not in "$#"] == [
+        ":127.0.0.1:$ is listed for sending spam",
+        "127.0.0.2",
+        "192.0.2.7",
+    ]
+    assert "\n!192.0.2.7\n" in run("ip4trie").output
+    assert "192.0.2.7" not in run("ip4trie", "--zone", "brown.bl.example.org").output
+
+
+def test_a_zone_in_its_sunset_lists_nothing(run, tmp_path):
+    config = tmp_path / "spamcannibal.toml"
+    config.write_text(config.read_text() + "sunset = true\n")
+    assert "10.0.0" not in run("bind").output
+    assert "\n2.0.0.127 A 127.0.0.2\n" in run("bind").output

@@ -20,7 +20,7 @@ from spamcannibal.dnsbl.client import over_network
 from spamcannibal.dnsbl.export import drift, entry, files, follow, kernel, sample
 from spamcannibal.dnsbl.export.facts import Facts, Item
 from spamcannibal.dnsbl.export.formats import FORMATS
-from spamcannibal.dnsbl.zone import ZoneSpec, compile_zone
+from spamcannibal.dnsbl.zone import ZoneSpec, compile_zone, with_colours
 from spamcannibal.errors import ConfigError, StoreError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.service import Signals, notify, watchdog_s
@@ -139,20 +139,21 @@ def _job(settings: Settings, name: str, options: Options) -> follow.Job:
         spec = _zone(settings, options.zone)
         facts = facts._replace(text=spec.text, zone=compile_zone(spec))
         if what == "published":
-            select = entry.published(spec.promiscuous)
+            select = entry.of_zone(compile_zone(spec))
     return follow.Job(name, select, facts, options.output, tuple(shlex.split(options.run or "")))
 
 
 def _zone(settings: Settings, name: str | None) -> ZoneSpec:
-    """Return the zone of a name, or the only one."""
-    zones = {zone.name.lower(): zone for zone in settings.dnsbl.zone}
+    """Return the zone of a name, a colour's too, or the only one."""
+    specs = with_colours(ZoneSpec(**msgspec.structs.asdict(zone)) for zone in settings.dnsbl.zone)
+    zones = {spec.name.lower(): spec for spec in specs}
     known = ", ".join(zones) or "none; add [[dnsbl.zone]]"
-    if name is None and len(zones) != 1:
+    if name is None and len(settings.dnsbl.zone) != 1:
         raise ConfigError(f"dnsbl.zone: which one? --zone NAME, want one of {known}")
     zone = zones.get(name.lower().rstrip(".")) if name else next(iter(zones.values()))
     if zone is None:
         raise ConfigError(f"dnsbl.zone: no such zone: {name!r}, want one of {known}")
-    return ZoneSpec(**msgspec.structs.asdict(zone))
+    return zone
 
 
 def _open(settings: Settings) -> Store:
@@ -268,5 +269,7 @@ def _ask_server(store: Store, job: follow.Job, options: Options) -> tuple[str, d
     asked = sample.addresses(sample.choose(listed, options.sample, store.last_seq()))
     zone = b".".join(job.facts.zone.labels).decode()
     exchange = over_network(addr, port, QUERY_S)
-    found = sample.compare(asked, lambda one: sample.expected_code(store, job.select, one), zone, exchange)
+    found = sample.compare(
+        asked, lambda one: sample.expected_code(store, job.select, job.facts.code, one), zone, exchange
+    )
     return options.server, found

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from spamcannibal.addr import format_addr
-from spamcannibal.dnsbl.zone import answer_code
-from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value
+from spamcannibal.dnsbl.zone import Zone, answer_code
+from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value, table_value
 
 EXCEPTION = b""
 _NETWORK_SIZES = (5, 17)
@@ -89,13 +89,26 @@ def of_key(key: bytes, code: bytes, text: str = "", listing: Listing | None = No
 
 
 def published(promiscuous: bool) -> Select:
-    """Return the selection of a zone."""
+    """Return the selection of a zone that shows all that is published."""
 
     def select(value: int) -> bytes | None:
         _, _, flags = split_table_value(value)
         if flags & SHADOW:
             return None
         return EXCEPTION if flags & EXCLUDED else answer_code(value, promiscuous)
+
+    return select
+
+
+def of_zone(zone: Zone) -> Select:
+    """Return the selection of a zone of any kind: a colour's zone has that colour only, and its own code for all."""
+    kind = zone.kind
+    if not kind.only:
+        return published(zone.promiscuous)
+
+    def select(value: int) -> bytes | None:
+        code, _, flags = split_table_value(value)
+        return zone.code if zone.code and table_value(code, 0, flags) == kind.wanted else None
 
     return select
 

@@ -19,6 +19,11 @@ class Facts(NamedTuple):
     serial: int = 1
     zone: Zone | None = None
 
+    @property
+    def code(self) -> bytes:
+        """The code that most entries have."""
+        return (self.zone and self.zone.code) or PROVEN_CODE
+
 
 # What a consumer holds under one name, and what it says about it: both as text in one form.
 Item = tuple[str, str]
@@ -28,9 +33,9 @@ Write = Callable[[Entries, Entries, Facts], Iterator[str]]
 Read = Callable[[Lines], Iterator[Item]]
 
 
-def with_test_point(entries: Entries, point: bytes = TEST_LISTED) -> Iterator[Entry]:
+def with_test_point(entries: Entries, facts: Facts, point: bytes = TEST_LISTED) -> Iterator[Entry]:
     """Yield entries in order with the test point of RFC 5782 in its place; ours counts, whatever else says so."""
-    test = of_key(point, PROVEN_CODE)
+    test = of_key(point, facts.code)
     is_due = True
     for entry in entries:
         if is_due and (entry.addr, entry.plen) >= (test.addr, test.plen):

@@ -20,7 +20,6 @@ from spamcannibal.dnsbl.export.entry import Entry
 from spamcannibal.dnsbl.export.facts import MAPPED_TEST_POINT, Entries, Facts, Item, Lines, with_test_point
 from spamcannibal.dnsbl.export.text import one_line
 from spamcannibal.dnsbl.export.tree import carved
-from spamcannibal.record import PROVEN_CODE
 
 TEXT_BYTES = 255
 _VARIABLE = re.compile(r"(\$\$)|\$(?=[0-9])")
@@ -28,26 +27,26 @@ _VARIABLE = re.compile(r"(\$\$)|\$(?=[0-9])")
 
 def ip4set(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     yield from _head(facts)
-    yield from _entries(carved(with_test_point(v4), _in_a_later_octet), facts)
+    yield from _entries(carved(with_test_point(v4, facts), _in_a_later_octet), facts)
 
 
 def ip4trie(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     yield from _head(facts)
-    yield from _entries(with_test_point(v4), facts)
+    yield from _entries(with_test_point(v4, facts), facts)
 
 
 def ip6trie(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     yield from _head(facts)
-    yield from _entries(with_test_point(v6, MAPPED_TEST_POINT), facts)
+    yield from _entries(with_test_point(v6, facts, MAPPED_TEST_POINT), facts)
 
 
 def combined(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     """One file for the whole zone. rbldnsd has no AAAA records: those of the zone's hosts are left out."""
     yield from _head(facts)
     yield "$DATASET ip4trie:ipv4 @\n"
-    yield from _entries(with_test_point(v4), facts)
+    yield from _entries(with_test_point(v4, facts), facts)
     yield "$DATASET ip6trie:ipv6 @\n"
-    yield from _entries(with_test_point(v6, MAPPED_TEST_POINT), facts)
+    yield from _entries(with_test_point(v6, facts, MAPPED_TEST_POINT), facts)
     yield "$DATASET generic:zone @\n"
     for record in _records(facts):
         if record.rtype in ("A", "MX", "TXT"):
@@ -86,14 +85,14 @@ def _head(facts: Facts) -> Iterator[str]:
 
 def _entries(entries: Entries, facts: Facts) -> Iterator[str]:
     default = _text(facts.text)
-    yield f":{format_addr(PROVEN_CODE)}:{default}\n"
+    yield f":{format_addr(facts.code)}:{default}\n"
     for entry in entries:
-        yield f"{'' if entry.is_listed else '!'}{entry.name}{_value(entry, default)}\n"
+        yield f"{'' if entry.is_listed else '!'}{entry.name}{_value(entry, facts.code, default)}\n"
 
 
-def _value(entry: Entry, default: str) -> str:
+def _value(entry: Entry, code: bytes, default: str) -> str:
     text = _text(entry.text) or default
-    if not entry.is_listed or (entry.code == PROVEN_CODE and text == default):
+    if not entry.is_listed or (entry.code == code and text == default):
         return ""
     return f" :{format_addr(entry.code)}:{text}"
 

@@ -12,7 +12,6 @@ from spamcannibal.dnsbl.client import Exchange, look_up
 from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.export.entry import Entry, Select
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED
-from spamcannibal.record import PROVEN_CODE
 from spamcannibal.store.stores import Store
 
 
@@ -52,10 +51,10 @@ def compare(asked: Iterable[bytes], expected: Callable[[bytes], str], zone: str,
     return drift
 
 
-def expected_code(store: Store, select: Select, addr: bytes) -> str:
+def expected_code(store: Store, select: Select, test_code: bytes, addr: bytes) -> str:
     """Return the code that the store's entries give an address in a zone, "" if it is not listed there."""
     if addr in (TEST_LISTED, TEST_CLEAR):
-        return format_addr(PROVEN_CODE) if addr == TEST_LISTED else ""
+        return format_addr(test_code) if addr == TEST_LISTED else ""
     for plen in range(len(addr) * 8, -1, -1):
         listing = store.get_key(make_key(mask(addr, plen), plen))
         code = select(listing.state) if listing else None

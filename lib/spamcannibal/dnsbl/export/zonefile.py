@@ -28,7 +28,7 @@ def bind(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     yield f"$ORIGIN {domain(facts.zone.labels)}\n$TTL {facts.zone.ttl_s}\n"
     for record in records(facts.zone, facts.serial):
         yield f"{record.owner} {record.ttl_s} {record.rtype} {' '.join(record.words)}\n"
-    for entries in (with_test_point(v4), with_test_point(v6, MAPPED_TEST_POINT)):
+    for entries in (with_test_point(v4, facts), with_test_point(v6, facts, MAPPED_TEST_POINT)):
         for name, entry in owners(entries):
             if not entry.is_listed:
                 yield f"{name} {BLOCK}\n"
