@@ -17,7 +17,8 @@ packages_run=(
     iptables nftables conntrack iproute2 procps util-linux bind9-dnsutils
 )
 packages_test=(
-    git clang-14 libclang-rt-14-dev db5.3-util ipset knot-dnsutils ldnsutils postfix swaks tcpdump
+    git clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
+    bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks
 )
 
 python=/usr/bin/python3 # not PATH's: that may be a pyenv shim, or a Python without Debian's headers
@@ -98,6 +99,13 @@ debian_packages() {
     echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
     apt-get -q -o DPkg::Lock::Timeout=300 update
     apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends --no-remove "${missing[@]}"
+    # Nor at the next boot: the tests start their own.
+    for package in "${missing[@]}"; do
+        case $package in
+        bind9) systemctl disable --quiet named ;;
+        postfix | rbldnsd) systemctl disable --quiet "$package" ;;
+        esac 2>/dev/null || true
+    done
     echo "installed ${#missing[@]}${left_out-}" >&3
 }
 
