@@ -54,7 +54,7 @@ def main(stay: bool, guarded: int | None) -> None:
         console.print("\nStopped; the laboratory is removed.")
         sys.exit(130)
     if is_good:
-        console.print(REAL_HOST.format(root=ROOT), markup=False)
+        console.print(REAL_HOST.format(root=ROOT), markup=False, soft_wrap=True)
     sys.exit(0 if is_good else 1)
 
 
