@@ -33,6 +33,8 @@ SHELLS = {
     "dnsbl.export.sample",
     "dnsbl.export.source",
     "dnsbl.client",
+    "dnsbl.daemon",
+    "dnsbl.pages",
     "dnsbl.publisher",
     "dnsbl.responder",
     "dnsbl.server",

@@ -1,35 +1,28 @@
-"""`spamcannibal dnsbl`: the DNS server in the foreground; `dnsbl query ADDRESS`: what the zones say about an address.
-
-The server binds, becomes the configured user, opens the database (read-only where a writer runs that can recover it),
-reads the listings and answers. Then this thread follows the journal and obeys signals: SIGHUP reads the zones anew or
-keeps the old ones and says why, SIGTERM ends. While the database can't be read, what was read before is answered.
+"""`spamcannibal dnsbl`: the DNS server in the foreground; `dnsbl query ADDRESS`: what the zones say about an address;
+`dnsbl top`: who asks the server most.
 """
 
-import os
+import json
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 
 import click
-import msgspec
 
 from spamcannibal.addr import format_addr, make_key, mask, parse_addr, parse_endpoint
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store
-from spamcannibal.config import DnsblSettings, Settings
+from spamcannibal.commands.dnsbl_serve import serve, zone_specs
+from spamcannibal.config import Settings
 from spamcannibal.dnsbl import answer, client
 from spamcannibal.dnsbl.listings import Listings
-from spamcannibal.dnsbl.publisher import Publisher, read_text
-from spamcannibal.dnsbl.server import Limits, Server
-from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
-from spamcannibal.errors import ConfigError, SpamCannibalError, StoreError, Unavailable
-from spamcannibal.events import EventLog
-from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
+from spamcannibal.dnsbl.publisher import read_text
+from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
+from spamcannibal.errors import ConfigError, StoreError, Unavailable
 from spamcannibal.store.stores import Store
 
 QUERY_S = 2.0
-COMPLAIN_S = 10.0
 COLUMNS = ("zone", "address", "listed", "code", "text", "from")
+TOP_COLUMNS = ("address", "queries", "error", "limited")
 _WILDCARDS = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 
 
@@ -39,9 +32,7 @@ def command(ctx: click.Context) -> None:
     """Answer DNS queries for what is listed and published, in the foreground."""
     if ctx.invoked_subcommand is not None:
         return
-    settings = load_settings(ctx)
-    log = EventLog(sys.stderr, settings.log.format)
-    serve(settings, log, lambda: load_settings(ctx))
+    serve(ctx)
 
 
 @command.command()
@@ -87,98 +78,46 @@ def query(
     ctx.exit(1 if any(row["listed"] for row in rows) else 0)
 
 
-def serve(settings: Settings, log: EventLog, reload: Callable[[], Settings]) -> None:
-    """Run the server until SIGTERM."""
-    dnsbl, specs = settings.dnsbl, zone_specs(settings)
-    threads = dnsbl.threads or len(os.sched_getaffinity(0))
-    limits = Limits(dnsbl.udp_payload_bytes, dnsbl.tcp_connections, dnsbl.tcp_idle_s, threads)
-    Zones(map(compile_zone, specs))  # mistakes in the zones come out before anything is bound
-    with Signals() as signals, closing(Server(_endpoints(dnsbl), limits, log)) as server:
-        if dnsbl.user:
-            drop_privileges(dnsbl.user, (CAP_NET_BIND_SERVICE,))
-        store, reason = _open(settings)
-        if reason:
-            log.emit("STORE", service="dnsbl", mode="writable", reason=reason)
-        with closing(store), closing(Publisher(store, specs)) as publisher:
-            began = time.monotonic()
-            entries = publisher.load()
-            server.start(publisher.view, publisher.texts)
-            took = round(time.monotonic() - began, 3)
-            log.emit("READY", service="dnsbl", listen=",".join(server.endpoints), entries=entries, took_s=took)
-            notify("READY=1")
-            _follow(settings, publisher, server, signals, log, reload)
-            notify("STOPPING=1")
-            server.stop()
-        log.emit("STOP", service="dnsbl", **server.counters)
-        log.flush()
+@command.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most so many.")
+@json_option
+@click.pass_context
+def top(ctx: click.Context, limit: int, as_json: bool) -> None:
+    """Say who asks the running server most, and how many of their replies the rate limit kept back.
+
+    It is asked over HTTP at dnsbl.metrics. Counts are estimates, at most `error` too high.
+    """
+    settings = load_settings(ctx)
+    if not settings.dnsbl.metrics:
+        raise ConfigError(
+            'dnsbl.metrics: not set, so nobody can be asked; want "127.0.0.1:9453" or such, and a restart'
+        )
+    rows = json.loads(client.fetch_page(*_reachable(settings.dnsbl.metrics), "/top", QUERY_S))
+    emit(rows[:limit], TOP_COLUMNS, as_json)
 
 
-def _follow(
-    settings: Settings,
-    publisher: Publisher,
-    server: Server,
-    signals: Signals,
-    log: EventLog,
-    reload: Callable[[], Settings],
-) -> None:
-    """Keep the publisher current until we are asked to stop."""
-    interval_s = settings.store.follow_interval_s
-    beat_s = watchdog_s()
-    complained = beaten = -COMPLAIN_S
-    while not signals.stop:
-        if not server.is_alive:
-            raise Unavailable("dnsbl: the answering thread ended; the supervisor should start us anew")
-        if signals.take_reload():
-            settings = _reloaded(settings, publisher, server, log, reload)
-        try:
-            is_behind = publisher.follow() > 0
-        except SpamCannibalError as error:
-            is_behind = False
-            if time.monotonic() - complained >= COMPLAIN_S:
-                complained = time.monotonic()
-                log.emit("STALE", service="dnsbl", error=str(error), seq=publisher.seq)
-        if beat_s and time.monotonic() - beaten >= beat_s:
-            beaten = time.monotonic()
-            notify("WATCHDOG=1")
-        # Behind, the answering thread still gets its turn between two steps.
-        signals.wait(0.001 if is_behind else interval_s)
+@command.command(hidden=True)
+@click.pass_context
+def prepare(ctx: click.Context) -> None:
+    """Make the database ready for readers, and stay until standard input ends: the server's helper."""
+    with closing(open_store(load_settings(ctx))):
+        sys.stdin.buffer.read()
 
 
-def _reloaded(
-    settings: Settings, publisher: Publisher, server: Server, log: EventLog, reload: Callable[[], Settings]
-) -> Settings:
-    """Publish the zones of new settings and return these; if they are wrong, say so and return the old ones."""
+def _reachable(text: str) -> tuple[bytes, int]:
+    """Return an endpoint to connect to: where it is all addresses, loopback."""
+    addr, port = parse_endpoint(text)
+    return _WILDCARDS.get(addr, addr), port
+
+
+def _open(settings: Settings) -> Store:
+    """Return the store for reading, or, where nobody has made it ready, for writing if we may."""
     try:
-        new = reload()
-        publisher.adopt(zone_specs(new))
-    except SpamCannibalError as error:
-        log.emit("RELOAD", service="dnsbl", result="refused", error=str(error))
-        return settings
-    server.publish(publisher.view)
-    needs_restart = msgspec.structs.replace(new.dnsbl, zone=()) != msgspec.structs.replace(settings.dnsbl, zone=())
-    log.emit("RELOAD", service="dnsbl", result="done", zones=len(new.dnsbl.zone), needs_restart=needs_restart or None)
-    return new
-
-
-def zone_specs(settings: Settings) -> list[ZoneSpec]:
-    """Return what the settings say about zones; ConfigError if there are none."""
-    if not settings.dnsbl.zone:
-        raise ConfigError("dnsbl.zone: none to answer for; add [[dnsbl.zone]], or take dnsbl out of services.enabled")
-    return with_colours(ZoneSpec(**msgspec.structs.asdict(zone)) for zone in settings.dnsbl.zone)
-
-
-def _endpoints(dnsbl: DnsblSettings) -> list[tuple[bytes, int]]:
-    return [parse_endpoint(text) for text in dnsbl.listen]
-
-
-def _open(settings: Settings) -> tuple[Store, str]:
-    """Return the store, read-only or with the reason why not: a reader can neither make it nor recover it."""
-    try:
-        return open_store(settings, readonly=True), ""
-    except (Unavailable, ConfigError) as error:
+        return open_store(settings, readonly=True)
+    except Unavailable as error:
         reason = error
     try:
-        return open_store(settings), str(reason)
+        return open_store(settings)
     except (StoreError, ConfigError):
         raise reason from None
 
@@ -202,8 +141,8 @@ def _verdict(
 ) -> tuple[client.Verdict, str]:
     """Return what a zone says and who said it."""
     if not from_store:
-        endpoint, port = parse_endpoint(server or settings.dnsbl.listen[0])
-        exchange = client.over_network(_WILDCARDS.get(endpoint, endpoint), port, QUERY_S)
+        endpoint, port = _reachable(server or settings.dnsbl.listen[0])
+        exchange = client.over_network(endpoint, port, QUERY_S)
         try:
             return client.look_up(addr, spec.name, exchange), server or settings.dnsbl.listen[0]
         except Unavailable:
@@ -216,8 +155,7 @@ def _store_exchange(settings: Settings, spec: ZoneSpec, addr: bytes) -> client.E
     """Return an exchange with the server's own rules over the entries that cover an address."""
     listings = Listings((spec.kind,))
     texts: dict[bytes, bytes] = {}
-    store, _ = _open(settings)
-    with closing(store):
+    with closing(_open(settings)) as store:
         for plen in range(len(addr) * 8 + 1):
             key = make_key(mask(addr, plen), plen)
             listing = store.get_key(key)

@@ -159,6 +159,10 @@ unsigned dnsloop_addr(const struct dnsloop_peer *peer, uint8_t addr[16])
     if (peer->name_size != sizeof v6)
         return 0;
     memcpy(&v6, peer->name, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) { /* a socket for both families */
+        memcpy(addr, v6.sin6_addr.s6_addr + 12, 4);
+        return 4;
+    }
     memcpy(addr, &v6.sin6_addr, 16);
     return 16;
 }

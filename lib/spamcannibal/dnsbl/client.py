@@ -10,6 +10,7 @@ from spamcannibal.addr import format_addr, format_endpoint, reversed_name
 from spamcannibal.errors import Unavailable, WireError
 
 PAYLOAD_BYTES = 1232
+PAGE_LIMIT_BYTES = 16 << 20
 TRIES = 2
 
 Exchange = Callable[[bytes], bytes]
@@ -52,6 +53,21 @@ def over_network(addr: bytes, port: int, timeout_s: float) -> Exchange:
             raise Unavailable(f"{format_endpoint(addr, port)} does not answer: {reason}") from None
 
     return exchange
+
+
+def fetch_page(addr: bytes, port: int, path: str, timeout_s: float) -> str:
+    """Return the text of a page that the server shows over HTTP; Unavailable if it does not."""
+    endpoint = format_endpoint(addr, port)
+    try:
+        with socket.create_connection((format_addr(addr), port), timeout_s) as sock, sock.makefile("rb") as stream:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n".encode())
+            reply = stream.read(PAGE_LIMIT_BYTES)
+    except OSError as error:
+        raise Unavailable(f"{endpoint} does not answer: {error.strerror or 'no answer'}") from None
+    head, _, body = reply.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200 "):
+        raise Unavailable(f"{endpoint}: not our server: {head[:60].decode('ascii', 'replace')!r}")
+    return body.decode("utf-8", "replace")
 
 
 def _ask(name: str, qtype: str, exchange: Exchange) -> dnslib.DNSRecord:

@@ -38,6 +38,11 @@ class Publisher:
         seq: int = self._follower.seq
         return seq
 
+    @property
+    def entries(self) -> int:
+        """Return how many listings the zones show."""
+        return len(self._listings)
+
     def load(self) -> int:
         """Read all listings; return how many the zones show."""
         self._follower.load()

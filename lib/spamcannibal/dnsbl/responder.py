@@ -12,13 +12,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from spamcannibal._core import RateLimit, Talkers
 from spamcannibal.dnsbl import answer as answers
 from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.answer import Asker, Pending, Reply, Transport, View
 from spamcannibal.dnsbl.cookies import Cookies
+from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.texts import Texts
 
 WAITING_LIMIT = 4096  # datagrams that wait for a text; past it they get the zone's own
@@ -29,15 +30,6 @@ class Log(Protocol):
     """events.EventLog."""
 
     def emit(self, verb: str, /, **fields: Any) -> None: ...
-
-
-class Told(NamedTuple):
-    """What replies are counted by. `zone` is empty outside ours, `qtype` where no question could be read."""
-
-    transport: str
-    zone: str
-    qtype: str
-    rcode: str
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class Responder:
     """`told` counts replies; `counters` failures, silences, and replies that the rate limit kept back or cut."""
 
     _view: View
-    _texts: Texts
+    _texts: Texts | None
 
     def __init__(self, udp: Transport, policy: Policy, log: Log) -> None:
         self._udp = udp
@@ -64,7 +56,7 @@ class Responder:
         self.told: Counter[Told] = Counter()
         self.counters: Counter[str] = Counter()
 
-    def publish(self, view: View, texts: Texts) -> None:
+    def publish(self, view: View, texts: Texts | None) -> None:
         """Answer from another view from the next query on."""
         self._texts = texts
         self._view = replace(view, is_stale=lambda: self.is_stale)
@@ -102,7 +94,7 @@ class Responder:
     async def _complete(self, query: bytes, asker: Asker, pending: Pending) -> Reply | None:
         """Return the reply that waits for a text."""
         try:
-            text = await self._texts.fetch(pending.key)
+            text = await self._texts.fetch(pending.key) if self._texts else b""
         except Exception as error:
             return self._failed(query, error)
         return self._told(query, asker, pending, text)

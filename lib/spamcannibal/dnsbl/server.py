@@ -12,6 +12,7 @@ counted, logged and answered SERVFAIL.
 """
 
 import asyncio
+import os
 import socket
 import threading
 from collections import Counter
@@ -23,8 +24,9 @@ from spamcannibal._core import DnsView
 from spamcannibal.addr import format_endpoint, parse_addr
 from spamcannibal.dnsbl import answer as answers
 from spamcannibal.dnsbl.answer import Transport, View
+from spamcannibal.dnsbl.pages import Pages
 from spamcannibal.dnsbl.responder import Log, Policy, Responder
-from spamcannibal.dnsbl.sockets import bind_group
+from spamcannibal.dnsbl.sockets import activated, bind_group, bind_stream
 from spamcannibal.dnsbl.tcp import TcpServer
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.dnsbl.udp import UdpLoops
@@ -62,12 +64,19 @@ class Server:
         self._ready = threading.Event()
         self._udp_sockets: list[list[socket.socket]] = []  # of each endpoint, one a thread
         self._tcp_sockets: list[socket.socket] = []
+        self._pages: list[tuple[Pages, socket.socket]] = []
+        self._tcp: TcpServer | None = None
         self._udp_loops = UdpLoops((), limits.udp_payload_bytes, self.responder)  # none before all is bound
         try:
-            for addr, port in endpoints:
-                udp, tcp = bind_group(addr, port, limits.threads)
-                self._udp_sockets.append(udp)
-                self._tcp_sockets.append(tcp)
+            given = activated(os.environ)
+            if given:
+                udp, self._tcp_sockets = given
+                self._udp_sockets = [[sock] for sock in udp]
+            else:
+                for addr, port in endpoints:
+                    udp, tcp = bind_group(addr, port, limits.threads)
+                    self._udp_sockets.append(udp)
+                    self._tcp_sockets.append(tcp)
             groups = list(zip(*self._udp_sockets, strict=True))
             self._udp_loops = UdpLoops(groups, limits.udp_payload_bytes, self.responder)
         except BaseException:
@@ -77,11 +86,25 @@ class Server:
     @property
     def endpoints(self) -> list[str]:
         """Where we listen."""
-        names = [tcp.getsockname() for tcp in self._tcp_sockets]
+        names = [sock.getsockname() for sock in self._tcp_sockets or chain.from_iterable(self._udp_sockets)]
         return [format_endpoint(parse_addr(name[0].partition("%")[0]), name[1]) for name in names]
 
-    def start(self, view: View, texts: Texts) -> None:
-        """Answer from now on."""
+    @property
+    def figures(self) -> dict[str, int]:
+        """Return what metrics say of connections."""
+        return {"tcp_connections": len(self._tcp or ()), "tcp_evicted": self._tcp.evicted if self._tcp else 0}
+
+    @property
+    def fast_counters(self) -> Counter[str]:
+        """Return what the C loops count."""
+        return self._udp_loops.counters()
+
+    def add_pages(self, addr: bytes, port: int, pages: Pages) -> None:
+        """Serve pages by HTTP, too; before start."""
+        self._pages.append((pages, bind_stream(addr, port)))
+
+    def start(self, view: View, texts: Texts | None) -> None:
+        """Answer from now on; where the view never asks for texts, without any."""
         self.responder.publish(view, texts)
         self._fast = view.fast
         self._thread.start()
@@ -130,17 +153,20 @@ class Server:
     def close(self) -> None:
         """Stop, and close the sockets."""
         self.stop()
-        for sock in (*chain.from_iterable(self._udp_sockets), *self._tcp_sockets):
+        pages = (sock for _, sock in self._pages)
+        for sock in (*chain.from_iterable(self._udp_sockets), *self._tcp_sockets, *pages):
             sock.close()
         self._loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        tcp = TcpServer(self.responder.stream, self._limits.tcp_connections, self._limits.tcp_idle_s)
+        tcp = self._tcp = TcpServer(self.responder.stream, self._limits.tcp_connections, self._limits.tcp_idle_s)
         for loop in self._udp_loops.loops:
             self._loop.add_reader(loop, self._udp_loops.take, loop)
         for listener in self._tcp_sockets:
             self._loop.run_until_complete(tcp.listen(listener))
+        for pages, listener in self._pages:
+            self._loop.run_until_complete(pages.listen(listener))
         self._loop.call_soon(self._ready.set)
         self._loop.run_forever()
         self._loop.run_until_complete(tcp.close())

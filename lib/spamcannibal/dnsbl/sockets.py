@@ -6,14 +6,18 @@ answer from there, since resolvers discard what comes from elsewhere; others lea
 
 import contextlib
 import errno
+import os
 import socket
+from collections.abc import MutableMapping
 
-from spamcannibal.addr import format_addr, format_endpoint
+from spamcannibal.addr import format_addr, format_endpoint, parse_addr
 from spamcannibal.errors import ConfigError, Unsupported
 
 RECEIVE_BUFFER_BYTES = 4 << 20
 BACKLOG = 256
 PORT_TRIES = 16  # for port 0: TCP must get the port that UDP was given
+
+FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 IP_PKTINFO = 8  # <linux/in.h>, which Python 3.11 does not name
 SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
@@ -41,6 +45,42 @@ def bind_group(addr: bytes, port: int, threads: int = 1) -> tuple[list[socket.so
     raise Unsupported(f"dnsbl.listen: no port of {format_addr(addr)} is free for both UDP and TCP")
 
 
+def bind_stream(addr: bytes, port: int) -> socket.socket:
+    """Return a listening TCP socket; errors as of bind_group."""
+    return _bound(addr, port, socket.SOCK_STREAM)
+
+
+def activated(env: MutableMapping[str, str]) -> tuple[list[socket.socket], list[socket.socket]] | None:
+    """Return the bound UDP and listening TCP sockets that systemd made for us (sd_listen_fds(3)), None if it made none.
+
+    They are ours once: what tells of them is removed, so that no child takes them for its own.
+    """
+    meant, count = env.get("LISTEN_PID"), env.get("LISTEN_FDS", "")
+    if meant != str(os.getpid()) or not count.isdigit() or int(count) == 0:
+        return None
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        env.pop(name, None)
+    udp, tcp = [], []
+    for fd in range(FIRST_FD, FIRST_FD + int(count)):
+        try:
+            sock = socket.socket(fileno=fd)
+            kind = sock.type
+        except OSError as error:
+            raise ConfigError(f"socket activation: descriptor {fd} is no socket: {error.strerror}") from None
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise ConfigError(f"socket activation: descriptor {fd} is no internet socket")
+        os.set_inheritable(fd, False)
+        sock.setblocking(False)
+        if kind == socket.SOCK_DGRAM:
+            _tell_destination(sock, parse_addr(sock.getsockname()[0].partition("%")[0]))
+            udp.append(sock)
+        else:
+            tcp.append(sock)
+    if not udp:
+        raise ConfigError("socket activation: got no UDP socket, want ListenDatagram= beside ListenStream=")
+    return udp, tcp
+
+
 def _bound(addr: bytes, port: int, kind: socket.SocketKind, is_shared: bool = False) -> socket.socket:
     sock = socket.socket(socket.AF_INET if len(addr) == 4 else socket.AF_INET6, kind)
     try:
@@ -58,7 +98,6 @@ def _bound(addr: bytes, port: int, kind: socket.SocketKind, is_shared: bool = Fa
 
 
 def _set_options(sock: socket.socket, addr: bytes, kind: socket.SocketKind) -> None:
-    is_wildcard = not any(addr)
     if len(addr) == 16:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if kind == socket.SOCK_STREAM:
@@ -67,9 +106,16 @@ def _set_options(sock: socket.socket, addr: bytes, kind: socket.SocketKind) -> N
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # the second beyond the host's limit, with CAP_NET_ADMIN
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, option, RECEIVE_BUFFER_BYTES)
-    if is_wildcard and len(addr) == 4:
+    _tell_destination(sock, addr)
+
+
+def _tell_destination(sock: socket.socket, addr: bytes) -> None:
+    """Make a socket bound to all addresses say where each datagram was sent to."""
+    if any(addr):
+        return
+    if len(addr) == 4:
         sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    elif is_wildcard:
+    else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
 
