@@ -144,9 +144,8 @@ def _pages(server: Server, daemon: Daemon, talkers: Talkers) -> dict[str, Page]:
     """Return what is shown over HTTP."""
 
     def exposition() -> str:
-        responder = server.responder
         figures = {**daemon.figures, **server.figures}
-        return metrics.exposition(responder.told, responder.counters, server.fast_counters, figures)
+        return metrics.exposition(server.told, server.responder.counters, server.fast_counters, figures)
 
     return {
         "/metrics": ("text/plain; version=0.0.4", exposition),

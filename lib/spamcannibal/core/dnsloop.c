@@ -49,6 +49,7 @@ struct dnsloop {
 
     pthread_mutex_t view_lock; /* held during a batch */
     const struct dnsview *view;
+    struct dnsloop_zone_counts *zone_counts; /* as many as the view has zones */
 
     _Atomic uint64_t asks_in, asks_out;
     struct dnsloop_ask *asks;
@@ -135,6 +136,17 @@ static void count_type(struct dnsloop_counts *n, uint16_t qtype)
     n->type_txt += qtype == DNS_TXT;
     n->type_any += qtype == DNS_ANY;
     n->type_other += qtype != DNS_A && qtype != DNS_AAAA && qtype != DNS_TXT && qtype != DNS_ANY;
+}
+
+static unsigned type_at(uint16_t qtype)
+{
+    return qtype == DNS_A ? 0 : qtype == DNS_AAAA ? 1 : qtype == DNS_TXT ? 2 : qtype == DNS_ANY ? 3 : 4;
+}
+
+static void count_zone(struct dnsloop *l, const struct dns_query *q, unsigned rcode)
+{
+    if (q->zone)
+        l->zone_counts[q->zone - l->view->zones.zones].replies[type_at(q->qtype)][rcode == DNS_NXDOMAIN]++;
 }
 
 static void count_told(struct dnsloop_counts *n, const struct dns_told *told)
@@ -225,6 +237,7 @@ static void answer(struct dnsloop *l, struct item *i, uint32_t serial)
     if (size) {
         count_type(&l->counts, i->query.qtype);
         count_told(&l->counts, &told);
+        count_zone(l, &i->query, told.rcode);
         add_reply(l, i, limited(l, i, size, told.rcode));
     } else if (i->kind == DNS_SILENCE) {
         l->counts.silent++;
@@ -375,10 +388,25 @@ void dnsloop_stop(struct dnsloop *l)
     eventfd_write(l->stop_fd, 1);
 }
 
-void dnsloop_publish(struct dnsloop *l, const struct dnsview *view)
+int dnsloop_publish(struct dnsloop *l, const struct dnsview *view, struct dnsloop_zone_counts **before)
+{
+    struct dnsloop_zone_counts *counts = view ? calloc(view->zones.n + 1, sizeof *counts) : NULL;
+
+    if (view && !counts)
+        return -1;
+    pthread_mutex_lock(&l->view_lock);
+    *before = l->zone_counts;
+    l->zone_counts = counts;
+    l->view = view;
+    pthread_mutex_unlock(&l->view_lock);
+    return 0;
+}
+
+void dnsloop_zone_counts(struct dnsloop *l, struct dnsloop_zone_counts *out, size_t n)
 {
     pthread_mutex_lock(&l->view_lock);
-    l->view = view;
+    if (l->view)
+        memcpy(out, l->zone_counts, (n < l->view->zones.n ? n : l->view->zones.n) * sizeof *out);
     pthread_mutex_unlock(&l->view_lock);
 }
 
@@ -481,6 +509,7 @@ void dnsloop_close(struct dnsloop *l)
     if (l->ask_fd >= 0)
         close(l->ask_fd);
     pthread_mutex_destroy(&l->view_lock);
+    free(l->zone_counts);
     free(l->buffers);
     free(l->asks);
     free(l);

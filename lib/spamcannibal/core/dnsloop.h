@@ -47,6 +47,12 @@ struct dnsloop_settings {
     struct talkers *talkers;
 };
 
+/* Replies in one zone, by type (A, AAAA, TXT, ANY, others) and rcode (NOERROR, NXDOMAIN). */
+enum { DNSLOOP_TYPES = 5, DNSLOOP_RCODES = 2 };
+struct dnsloop_zone_counts {
+    uint64_t replies[DNSLOOP_TYPES][DNSLOOP_RCODES];
+};
+
 /* Names for Python stand in dnsloop_count_names, in this order. */
 struct dnsloop_counts {
     uint64_t turns;      /* of the loop, at least one a second while it runs */
@@ -96,8 +102,12 @@ void dnsloop_close(struct dnsloop *l);
 int dnsloop_run(struct dnsloop *l);
 void dnsloop_stop(struct dnsloop *l);
 
-/* Answer from another view; NULL (as at first) asks Python everything. The one before is free afterwards. */
-void dnsloop_publish(struct dnsloop *l, const struct dnsview *view);
+/* Answer from another view; NULL (as at first) asks Python everything. The one before is free afterwards, and what was
+ * counted of its zones is in *before (NULL: nothing), for the caller to free. 0, or -1 without memory. */
+int dnsloop_publish(struct dnsloop *l, const struct dnsview *view, struct dnsloop_zone_counts **before);
+
+/* Copy what was counted of the first n zones of the view. */
+void dnsloop_zone_counts(struct dnsloop *l, struct dnsloop_zone_counts *out, size_t n);
 
 /* For the one thread that takes asks: readable while there are some; the oldest or NULL, until it is dropped. */
 int dnsloop_ask_fd(const struct dnsloop *l);

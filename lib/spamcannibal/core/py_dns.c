@@ -301,6 +301,21 @@ static PyObject *py_dnsview_answer(PyObject *self, PyObject *args, PyObject *kwa
     return answer;
 }
 
+static PyObject *get_names(PyObject *self, void *Py_UNUSED(closure))
+{
+    const struct dns_zones *zones = &dnsview_of(self)->view.zones;
+    PyObject *names = PyTuple_New((Py_ssize_t)zones->n);
+
+    for (size_t i = 0; names && i < zones->n; i++) {
+        PyObject *name = PyBytes_FromStringAndSize((const char *)zones->zones[i].name, zones->zones[i].size);
+        if (!name)
+            Py_CLEAR(names);
+        else
+            PyTuple_SET_ITEM(names, (Py_ssize_t)i, name);
+    }
+    return names;
+}
+
 static PyObject *get_serial(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLong(atomic_load(&dnsview_of(self)->view.serial));
@@ -367,6 +382,7 @@ int py_dns_init(PyObject *module)
         {NULL, NULL, 0, NULL},
     };
     static PyGetSetDef getset[] = {
+        {"names", get_names, NULL, "the zones' names as on the wire, in lower case", NULL},
         {"serial", get_serial, set_serial, "the zones' serial number, modulo 2**32", NULL},
         {NULL, NULL, NULL, NULL, NULL},
     };

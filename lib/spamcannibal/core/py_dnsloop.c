@@ -45,21 +45,70 @@ static PyObject *py_dnsloop_stop(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
+/* Counts of n zones as a list of numbers, ten a zone. */
+static PyObject *zone_list(const struct dnsloop_zone_counts *counts, size_t n)
+{
+    enum { PER_ZONE = DNSLOOP_TYPES * DNSLOOP_RCODES };
+    const uint64_t *number = (const uint64_t *)counts;
+    PyObject *list = PyList_New((Py_ssize_t)(n * PER_ZONE));
+
+    for (size_t i = 0; list && i < n * PER_ZONE; i++) {
+        PyObject *value = PyLong_FromUnsignedLongLong(number[i]);
+        if (!value)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, value);
+    }
+    return list;
+}
+
+static size_t zones_of(PyObject *view)
+{
+    return view && view != Py_None ? py_dnsview_of(view)->zones.n : 0;
+}
+
 PyDoc_STRVAR(publish_doc, "publish($self, view, /)\n--\n\n"
-    "Answer from a DnsView from the next batch on; None (as at first) asks Python everything.");
+    "Answer from a DnsView from the next batch on; None (as at first) asks Python everything.\n"
+    "Return what zone_counts() was at the end of the view before.");
 
 static PyObject *py_dnsloop_publish(PyObject *self, PyObject *view)
 {
     struct py_dnsloop *l = (struct py_dnsloop *)self;
     const struct dnsview *compiled = view == Py_None ? NULL : py_dnsview_of(view);
+    struct dnsloop_zone_counts *before = NULL;
+    int failed;
 
     if (!compiled && view != Py_None)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    dnsloop_publish(l->loop, compiled);
+    failed = dnsloop_publish(l->loop, compiled, &before);
     Py_END_ALLOW_THREADS
+    if (failed)
+        return PyErr_NoMemory();
+    PyObject *counts = zone_list(before, before ? zones_of(l->view) : 0);
+    free(before);
     Py_XSETREF(l->view, Py_NewRef(view));
-    Py_RETURN_NONE;
+    return counts;
+}
+
+PyDoc_STRVAR(zone_counts_doc, "zone_counts($self, /)\n--\n\n"
+    "Return the replies in the view's zones, in the order of its names: for each, by type (A, AAAA, TXT, ANY, others),\n"
+    "the number with NOERROR and with NXDOMAIN.");
+
+static PyObject *py_dnsloop_zone_counts(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    struct py_dnsloop *l = (struct py_dnsloop *)self;
+    size_t n = zones_of(l->view);
+    struct dnsloop_zone_counts *counts = PyMem_Calloc(n + 1, sizeof *counts);
+
+    if (!counts)
+        return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS
+    dnsloop_zone_counts(l->loop, counts, n);
+    Py_END_ALLOW_THREADS
+    PyObject *list = zone_list(counts, n);
+    PyMem_Free(counts);
+    return list;
 }
 
 PyDoc_STRVAR(fileno_doc, "fileno($self, /)\n--\n\nReturn the descriptor that is readable while there are asks.");
@@ -206,6 +255,7 @@ int py_dnsloop_init(PyObject *module)
         {"fileno", py_dnsloop_fileno, METH_NOARGS, fileno_doc},
         {"take", py_dnsloop_take, METH_O, take_doc},
         {"send", (PyCFunction)(void (*)(void))py_dnsloop_send, METH_FASTCALL, send_doc},
+        {"zone_counts", py_dnsloop_zone_counts, METH_NOARGS, zone_counts_doc},
         {"counters", py_dnsloop_counters, METH_NOARGS, counters_doc},
         {NULL, NULL, 0, NULL},
     };

@@ -24,6 +24,7 @@ from spamcannibal._core import DnsView
 from spamcannibal.addr import format_endpoint, parse_addr
 from spamcannibal.dnsbl import answer as answers
 from spamcannibal.dnsbl.answer import Transport, View
+from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.pages import Pages
 from spamcannibal.dnsbl.responder import Log, Policy, Responder
 from spamcannibal.dnsbl.sockets import activated, bind_group, bind_stream
@@ -93,6 +94,11 @@ class Server:
     def figures(self) -> dict[str, int]:
         """Return what metrics say of connections."""
         return {"tcp_connections": len(self._tcp or ()), "tcp_evicted": self._tcp.evicted if self._tcp else 0}
+
+    @property
+    def told(self) -> Counter[Told]:
+        """Return the replies by transport, zone, type and rcode, of Python and, in our zones, of the C loops."""
+        return self.responder.told + self._udp_loops.told()
 
     @property
     def fast_counters(self) -> Counter[str]:

@@ -13,14 +13,18 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import product
 from socket import socket
 
 from spamcannibal._core import DnsLoop, DnsView
+from spamcannibal.dnsbl import wire
+from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.responder import Responder
 
 ASKS = 1024  # of one loop that wait for Python; past it they get SERVFAIL
 BATCH = 64  # asks of one loop before the others have their turn
 JOIN_S = 5.0
+_TYPES, _RCODES = ("A", "AAAA", "TXT", "ANY", "other"), ("NOERROR", "NXDOMAIN")  # core/dnsloop.h
 
 Reply = Callable[[bytes | None], None]
 
@@ -35,6 +39,9 @@ class UdpLoops:
             for group in groups
         ]
         self._respond = responder.datagram
+        self._lock = threading.Lock()  # names and counts belong together
+        self._names: tuple[str, ...] = ()
+        self._told: Counter[Told] = Counter()  # of the views before
         self._threads = [
             threading.Thread(target=loop.run, name=f"dns-udp-{number}", daemon=True)
             for number, loop in enumerate(self.loops)
@@ -52,8 +59,10 @@ class UdpLoops:
 
     def publish(self, view: DnsView | None) -> None:
         """Answer from another view; None asks Python everything."""
-        for loop in self.loops:
-            loop.publish(view)
+        with self._lock:
+            names, self._names = self._names, tuple(map(_zone_name, view.names)) if view else ()
+            for loop in self.loops:
+                self._told.update(_told(names, loop.publish(view)))
 
     def take(self, loop: DnsLoop) -> None:
         """Have some of a loop's asks answered."""
@@ -74,6 +83,24 @@ class UdpLoops:
         for loop in self.loops:
             total.update(loop.counters())
         return total
+
+    def told(self) -> Counter[Told]:
+        """Return the replies in our zones."""
+        with self._lock:
+            total = self._told.copy()
+            for loop in self.loops:
+                total.update(_told(self._names, loop.zone_counts()))
+        return total
+
+
+def _told(names: Sequence[str], counts: Sequence[int]) -> Counter[Told]:
+    keys = (Told("udp", name, *kind) for name in names for kind in product(_TYPES, _RCODES))
+    return Counter({key: count for key, count in zip(keys, counts, strict=False) if count})
+
+
+def _zone_name(wire_name: bytes) -> str:
+    labels = wire.read_name(wire_name, 0)
+    return b".".join(labels[0]).decode("ascii", "replace") if labels else ""
 
 
 def _replier(loop: DnsLoop, peer: bytes) -> Reply:
