@@ -55,6 +55,7 @@ def test_a_selection_says_what_an_entry_is(flags, mode, shown, blocked, all_):
 
 
 @given(st.sets(st.one_of(KEYS4, KEYS6)))
+@settings(deadline=None)
 def test_entries_come_by_address_and_the_widest_first(texts):
     for side in entries(dict.fromkeys(texts, PROVEN_CODE)):
         places = [(entry.addr, entry.plen) for entry in side]
@@ -79,6 +80,7 @@ def test_order_holds_one_address_at_a_time():
 
 
 @given(LISTS)
+@settings(deadline=None)
 def test_first_match_over_children_first_is_the_longest_match(listed):
     for side in entries(listed):
         lines = list(children_first(needed(side)))
@@ -89,6 +91,7 @@ def test_first_match_over_children_first_is_the_longest_match(listed):
 
 
 @given(LISTS)
+@settings(deadline=None)
 def test_the_last_line_of_a_host_list_is_never_negative(listed):
     for side in entries(listed):
         lines = list(children_first(needed(side)))
@@ -96,6 +99,7 @@ def test_the_last_line_of_a_host_list_is_never_negative(listed):
 
 
 @given(LISTS)
+@settings(deadline=None)
 def test_carved_networks_are_apart_and_say_the_same(listed):
     for side in entries(listed):
         flat = list(carved(side))
@@ -106,6 +110,7 @@ def test_carved_networks_are_apart_and_say_the_same(listed):
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
+@settings(deadline=None)
 def test_pieces_are_whole_and_fewest(start, size):
     found = list(pieces(32, start, start + size))
     at = start
@@ -127,7 +132,7 @@ def octet_class(plen):
 
 
 @given(LISTS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_ip4set_lists_no_address_twice_and_the_last_array_that_matches_is_right(listed):
     side, _ = entries(listed)
     lines = [
@@ -202,6 +207,7 @@ def test_a_zone_has_its_test_points_and_its_own_records():
 
 
 @given(st.binary(max_size=600))
+@settings(deadline=None)
 def test_quoted_text_is_strings_of_at_most_255_bytes_that_read_back(data):
     strings = re.findall(r'"((?:[^"\\]|\\.)*)"', quoted(data))
     raw = [
@@ -220,6 +226,7 @@ def test_names_are_escaped():
 
 
 @given(LISTS)
+@settings(deadline=None)
 def test_lists_read_back_as_they_were(listed):
     want = {format_key(parse_key(text)): code for text, code in listed.items()}
     got = {name: "!" if code == EXCEPTION else "" for name, code in want.items()}
@@ -232,6 +239,7 @@ def test_lists_read_back_as_they_were(listed):
 
 @given(LISTS, TEXTS)
 @example({"10.0.0.1": PROVEN_CODE}, NASTY)
+@settings(deadline=None)
 def test_tables_keep_any_text(listed, text):
     texts = dict.fromkeys(listed, text)
     for row in csv.DictReader(io.StringIO(written("csv", listed, texts), newline="")):
@@ -244,6 +252,7 @@ def test_tables_keep_any_text(listed, text):
 @example(NASTY)
 @example("$1$$2")
 @pytest.mark.parametrize("name", ["ip4set", "ip4trie", "combined", "bind", "postfix"])
+@settings(deadline=None)
 def test_no_text_leaves_its_line(name, text):
     listed = {"192.0.2.0/24": PROVEN_CODE, "192.0.2.1": HEARD}
     with_text = written(name, listed, dict.fromkeys(listed, text))
@@ -431,6 +440,7 @@ def test_what_nft_prints_reads_as_what_it_was_given():
     st.dictionaries(st.text("abc", max_size=3), st.text("xy", max_size=1)),
     st.integers(1, 3_000_000),
 )
+@settings(deadline=None)
 def test_drift_counts_every_difference_once_in_any_number_of_parts(want, have, size):
     found = compare(want.items, have.items, size)
     assert found.counts() == {

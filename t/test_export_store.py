@@ -371,11 +371,7 @@ def test_a_colour_has_a_zone_of_its_own(store, run, tmp_path):
     white = COLOURS["white"]
     store.list([listing("192.0.2.7", white.flags, code=white.code)], NOW)
     lines = run("ip4trie", "--zone", "white.bl.example.org").output.splitlines()
-    assert [line for line in lines if line[0] not in "$#"] == [
-        ":127.0.0.1:$ is listed for sending spam",
-        "127.0.0.2",
-        "192.0.2.7",
-    ]
+    assert lines[3:] == [":127.0.0.1:$ is listed for sending spam", "127.0.0.2", "192.0.2.7"]
     assert "\n!192.0.2.7\n" in run("ip4trie").output
     assert "192.0.2.7" not in run("ip4trie", "--zone", "brown.bl.example.org").output
 
