@@ -9,7 +9,7 @@ from spamcannibal.errors import Unavailable
 from spamcannibal.record import PUBLISHED, Mode, table_value
 from spamcannibal.store import past as pasts
 from spamcannibal.store.past import Past, Row
-from spamcannibal.store.stores import Amendment, Hearsay, NewListing
+from spamcannibal.store.stores import Amendment, NewListing
 from storekit import open_store
 
 NOW = 1_700_000_000
@@ -87,18 +87,6 @@ def test_changes_while_it_is_read_are_undone(store, monkeypatch):
                 change(store, dice)
         assert {row.key: row[1:] for row in rows} == {key: value[:2] for key, value in want.items()}
         assert past.texts(rows) == [want[row.key][2] for row in rows]
-
-
-def test_the_text_of_hearsay_that_was_said_by_another_list_only(store):
-    key = KEYS[-1]
-    heard = NewListing(key, text="they said", contrib=Hearsay("bl.example", bytes((127, 0, 0, 9))))
-    store.list([heard], NOW)
-    number = store.amend(key, Amendment(text=""), "admin:me", NOW)
-    past = Past(store, number)
-    rows = [past.get(key)]
-    assert past.texts(rows) == ["they said"]
-    store.unlist([key], "admin:me", "gone", NOW)
-    assert past.texts(rows) == ["they said"]
 
 
 def test_what_cannot_be_undone_is_told(store, monkeypatch):

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import time
 
+import dns.exception
+import dns.message
+import dns.name
+import dns.rcode
+import dns.tsig
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,14 +16,6 @@ from hypothesis import strategies as st
 from spamcannibal.dnsbl import tsig, wire
 from spamcannibal.dnsbl.tsig import ALGORITHMS, BADKEY, BADSIG, BADTIME, BADTRUNC, FUDGE_S, Key, Signer
 from spamcannibal.errors import WireError
-
-dns = pytest.importorskip("dns")
-import dns.exception
-import dns.message
-import dns.name
-import dns.query
-import dns.rcode
-import dns.tsig
 
 NOW = int(time.time())
 SECRET = b"a secret of thirty-two bytes ..."

@@ -1,7 +1,9 @@
 """Who may transfer a zone, and who is told of its changes: the words of the settings -> values. Pure.
 
-    transfer       "192.0.2.0/24" · "key:NAME" · "192.0.2.0/24 key:NAME" (both)
-    also_notify    "192.0.2.53" · "192.0.2.53:5353" · "[2001:db8::53]:53 key:NAME" (signed)
+| setting | words |
+|---|---|
+| transfer | `192.0.2.0/24` · `key:NAME` · `192.0.2.0/24 key:NAME` (both) |
+| also_notify | `192.0.2.53` · `192.0.2.53:5353` · `[2001:db8::53]:53 key:NAME` (signed) |
 """
 
 from collections.abc import Iterable

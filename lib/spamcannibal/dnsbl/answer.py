@@ -84,6 +84,8 @@ class Pending(NamedTuple):
 class Listings(Protocol):
     """What one kind of zone shows."""
 
+    def __len__(self) -> int: ...
+
     def match(self, addr: bytes) -> tuple[int, int] | None:
         """Return (prefix length, table value) of the longest entry that covers an address."""
 

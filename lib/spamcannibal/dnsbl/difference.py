@@ -64,9 +64,7 @@ def _compared(zone: Zone, before: Shown, after: Shown, places: list[Place]) -> D
     deleted: list[Record] = []
     added: list[Record] = []
     for place, was, now in pairs:
-        gone, new = (
-            list(_records(zone, place, entry, texts)) for entry, texts in ((was, old_texts), (now, new_texts))
-        )
+        gone, new = (list(_records(zone, place, entry, texts)) for entry, texts in ((was, old_texts), (now, new_texts)))
         deleted += [record for record in gone if record not in new]
         added += [record for record in new if record not in gone]
     return Difference(deleted, added)

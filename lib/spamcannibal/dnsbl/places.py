@@ -8,7 +8,7 @@ of the list as it was at one serial, so that a difference between two serials ne
   too, or if there is no name above (IPv4 under labels of one digit, IPv6 under less than four);
 * its own entry gives a place records, or a BLOCK for an exception; one that covers the place above gives records only
   where the wildcard above does not reach: where something lies inside;
-* so a change touches its own places, the places above it, and, for a network, the places between it and what lies in it.
+* so a change touches its own places, those above it, and, for a network, those between it and what lies in it.
 """
 
 from collections.abc import Iterable, Iterator

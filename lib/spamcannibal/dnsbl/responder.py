@@ -10,7 +10,8 @@ SERVFAIL. `policy` may be exchanged while it runs, as `view` is by publish().
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from spamcannibal.dnsbl.answer import Asker, Pending, Reply, Transport, View
 from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.texts import Texts
+from spamcannibal.dnsbl.transfer import Transfers
 
 WAITING_LIMIT = 4096  # datagrams that wait for a text; past it they get the zone's own
 _SLIP, _DROP = 1, 2  # core/rrl.h
@@ -53,6 +55,7 @@ class Responder:
         self._tasks: set[asyncio.Task[None]] = set()
         self.policy = policy
         self.is_stale = False
+        self.transfers: Transfers | None = None  # while there is a store to read zones from
         self.told: Counter[Told] = Counter()
         self.counters: Counter[str] = Counter()
 
@@ -63,6 +66,10 @@ class Responder:
 
     def datagram(self, query: bytes, addr: bytes, reply: Callable[[bytes | None], None]) -> None:
         """Answer a datagram."""
+        if self.transfers and self.transfers.concerns(query):
+            if len(self._tasks) < WAITING_LIMIT:
+                self._begin(self._special_later(self.transfers, query, addr, reply))
+            return
         asker = Asker(self._udp, addr, int(time.time()))
         result = self._asked(query, asker)
         if isinstance(result, Pending) and len(self._tasks) >= WAITING_LIMIT:
@@ -70,21 +77,61 @@ class Responder:
         if not isinstance(result, Pending):
             reply(self._limited(result, addr))
             return
-        task = asyncio.get_running_loop().create_task(self._datagram_later(query, asker, result, reply))
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        self._begin(self._datagram_later(query, asker, result, reply))
 
-    async def stream(self, query: bytes, addr: bytes) -> AsyncIterator[bytes]:
-        """Yield the reply to a message of a connection."""
-        asker = Asker(answers.TCP, addr, int(time.time()))
+    async def stream(self, query: bytes, addr: bytes) -> AsyncGenerator[bytes, None]:
+        """Yield what answers a message of a connection."""
+        if self.transfers and self.transfers.concerns(query):
+            replies = await self._special(self.transfers, query, addr, answers.TCP)
+        else:
+            replies = await self._streamed(query, Asker(answers.TCP, addr, int(time.time())))
+        if replies is None or isinstance(replies, bytes):
+            if replies is not None:
+                yield replies
+            return
+        async with aclosing(replies) as messages:
+            async for message in messages:
+                yield message
+
+    async def _streamed(self, query: bytes, asker: Asker) -> bytes | None:
         result = self._asked(query, asker)
         if isinstance(result, Pending):
             result = await self._complete(query, asker, result)
         self._count("tcp", result)
         if self.policy.talkers:
-            self.policy.talkers.note(addr)
-        if result is not None:
-            yield result.data
+            self.policy.talkers.note(asker.addr)
+        return None if result is None else result.data
+
+    async def _special(
+        self, transfers: Transfers, query: bytes, addr: bytes, transport: Transport
+    ) -> bytes | AsyncGenerator[bytes, None] | None:
+        """Return what answers a query that may be signed or ask for a zone."""
+
+        async def ask(plain: bytes, within: Transport) -> bytes | None:
+            asker = Asker(within, addr, int(time.time()))
+            if within.is_stream:
+                return await self._streamed(plain, asker)
+            result = self._asked(plain, asker)
+            if isinstance(result, Pending):
+                result = await self._complete(plain, asker, result)
+            return self._limited(result, addr)
+
+        try:
+            return await transfers.respond(query, addr, transport, ask, self.is_stale)
+        except Exception as error:
+            failed = self._failed(query, error)
+            return None if failed is None else failed.data
+
+    async def _special_later(
+        self, transfers: Transfers, query: bytes, addr: bytes, reply: Callable[[bytes | None], None]
+    ) -> None:
+        message = await self._special(transfers, query, addr, self._udp)
+        reply(message if isinstance(message, bytes) else None)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
 
     async def _datagram_later(
         self, query: bytes, asker: Asker, pending: Pending, reply: Callable[[bytes | None], None]

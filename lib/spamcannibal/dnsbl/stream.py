@@ -7,8 +7,8 @@
 Names are compressed against the zone's and the owner before, which is where neighbours share most. A pointer reaches
 16 KiB, so longer messages would not be shorter in all.
 
-What DNS can't say of a listed network in a wildcard: `$` in a text is the network, not the address asked for; names that
-are no address, or only part of one, match too; and an exception's name exists (NODATA instead of NXDOMAIN).
+What DNS can't say of a listed network in a wildcard: `$` in a text is the network, not the address asked for; names
+that are no address, or only part of one, match too; and an exception's name exists (NODATA instead of NXDOMAIN).
 """
 
 import struct
@@ -22,6 +22,7 @@ from spamcannibal.dnsbl.wire import HEADER, Labels, Query
 from spamcannibal.dnsbl.zone import TEXT_LIMIT, Zone, expand, with_serial
 
 MESSAGE_BYTES = 1 << 14
+HOPS_LIMIT = 4  # pointers in one name: some readers follow few
 BLOCK_TYPE = 65280  # of private use (RFC 6895), no data: the name exists, and that is all
 _HEAD = struct.Struct(">HHIH")
 _ZONE_AT = 0xC000 | HEADER.size
@@ -60,6 +61,17 @@ def standing(zone: Zone) -> Iterator[Record]:
                 yield from (Record(owner, template.fill(HEADER.size)[_OWNER:]) for template in templates)
 
 
+class _Label(NamedTuple):
+    """Where a label was written, and how many pointers follow from there to the end of the name."""
+
+    at: int
+    hops: int
+
+    @property
+    def is_reachable(self) -> bool:
+        return self.at <= 0x3FFF and self.hops < HOPS_LIMIT
+
+
 class Packer:
     """Packs records into messages of up to `limit` bytes; `room` is kept free in each for a TSIG."""
 
@@ -73,12 +85,14 @@ class Packer:
     def messages(self, records: Iterable[Record]) -> Iterator[bytes]:
         """Yield full messages, then the last; at least one."""
         for owner, data in records:
-            name = self._name(owner)
+            shared = self._shared(owner)
+            name = self._name(owner, shared)
             if self._size + len(name) + len(data) > self._limit and self._count:
                 yield self._message()
                 self._begin()
-                name = self._name(owner)
-            self._remember(owner)
+                shared = 0
+                name = self._name(owner, 0)
+            self._remember(owner, shared)
             self._parts += (name, data)
             self._size += len(name) + len(data)
             self._count += 1
@@ -89,34 +103,35 @@ class Packer:
         self._count = 0
         self._size = HEADER.size + len(self._query.question) + len(self._opt)
         self._last: Labels = ()
-        self._places: list[int] = []  # where in the message each label of the last owner begins
+        self._places: list[_Label] = []  # of the last owner's labels
 
-    def _name(self, owner: Labels) -> bytes:
-        """Return an owner's bytes: its own labels, then a pointer to what it shares with the last owner, or the zone."""
+    def _shared(self, owner: Labels) -> int:
+        """Return how many of an owner's last labels a pointer can stand for."""
         shared = 0
         for ours, theirs in zip(reversed(owner), reversed(self._last), strict=False):
             if ours != theirs:
                 break
             shared += 1
-        while shared and self._places[-shared] > 0x3FFF:
+        while shared and not self._places[-shared].is_reachable:
             shared -= 1
-        pointer = 0xC000 | self._places[-shared] if shared else _ZONE_AT
+        return shared
+
+    def _name(self, owner: Labels, shared: int) -> bytes:
+        """Return an owner's bytes: its own labels, then a pointer to what it shares with the last, or the zone."""
+        pointer = 0xC000 | self._places[-shared].at if shared else _ZONE_AT
         own = owner[: len(owner) - shared]
         return b"".join(bytes((len(label),)) + label for label in own) + pointer.to_bytes(2, "big")
 
-    def _remember(self, owner: Labels) -> None:
+    def _remember(self, owner: Labels, shared: int) -> None:
         """Note where the labels of an owner are that is written next."""
         at = self._size - len(self._opt)
-        shared = len(self._places)
-        while shared and (shared > len(owner) or self._last[-shared:] != owner[-shared:]):
-            shared -= 1
-        while shared and self._places[-shared] > 0x3FFF:
-            shared -= 1
+        kept = self._places[-shared:] if shared else []
+        hops = kept[0].hops + 1 if kept else 1
         places = []
         for label in owner[: len(owner) - shared]:
-            places.append(at)
+            places.append(_Label(at, hops))
             at += 1 + len(label)
-        self._places = places + (self._places[-shared:] if shared else [])
+        self._places = places + kept
         self._last = owner
 
     def _message(self) -> bytes:

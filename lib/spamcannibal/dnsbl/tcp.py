@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from spamcannibal.addr import parse_addr
 
@@ -19,7 +19,7 @@ BUFFER_BYTES = 4096  # read ahead for pipelined queries; a longer message is rea
 
 PIPELINE = 16
 
-Respond = Callable[[bytes, bytes], AsyncIterator[bytes]]
+Respond = Callable[[bytes, bytes], AsyncGenerator[bytes, None]]
 
 
 class TcpServer:
@@ -71,7 +71,7 @@ class TcpServer:
         # A client that goes away, or is too slow, is no event: its connection just ends.
         with contextlib.suppress(OSError, EOFError, TimeoutError):
             while True:
-                query = await self._read(reader)
+                query = await self._read(reader, pending)
                 if writer in self._open:
                     self._open.move_to_end(writer)
                 if len(pending) >= PIPELINE:
@@ -79,24 +79,33 @@ class TcpServer:
                 task = asyncio.create_task(self._answer(query, addr, writer, turn))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
-        if pending:  # one that closed its side still reads
-            await asyncio.wait(pending, timeout=self._idle_s)
+        if pending:  # one that closed its side still reads; each message has its own time-out
+            await asyncio.wait(pending)
 
-    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+    async def _read(self, reader: asyncio.StreamReader, pending: Collection[object]) -> bytes:
+        head = b""
+        while not head:
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    head = await reader.readexactly(2)
+            except TimeoutError:
+                if not pending:  # who waits for a long transfer has nothing to say
+                    raise
         async with asyncio.timeout(self._idle_s):
-            size = int.from_bytes(await reader.readexactly(2), "big")
-        async with asyncio.timeout(self._idle_s):
-            return await reader.readexactly(size)
+            return await reader.readexactly(int.from_bytes(head, "big"))
 
     async def _answer(self, query: bytes, addr: bytes, writer: asyncio.StreamWriter, turn: asyncio.Lock) -> None:
         """Send the messages that answer a query, each whole; end the connection if there are none or it takes none."""
         is_answered = False
         with contextlib.suppress(OSError, TimeoutError):
-            async for message in self._respond(query, addr):
-                async with turn, asyncio.timeout(self._idle_s):
-                    writer.write(len(message).to_bytes(2, "big") + message)
-                    await writer.drain()
-                is_answered = True
+            async with contextlib.aclosing(self._respond(query, addr)) as messages:
+                async for message in messages:
+                    async with turn, asyncio.timeout(self._idle_s):
+                        writer.write(len(message).to_bytes(2, "big") + message)
+                        await writer.drain()
+                    is_answered = True
+                    if writer in self._open:  # one that takes a transfer is not silent
+                        self._open.move_to_end(writer)
             if is_answered:
                 return
         writer.transport.abort()

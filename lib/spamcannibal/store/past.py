@@ -84,7 +84,7 @@ class Past:
             journal = env.db("journal")
             return [journal.get(number) for number in numbers]
 
-        return [self._text(row, data) for row, data in zip(rows, env.read(look), strict=True)]
+        return [_text(row, data) for row, data in zip(rows, env.read(look), strict=True)]
 
     def catch_up(self) -> None:
         """Read on in the journal."""
@@ -128,12 +128,6 @@ class Past:
         if len(self._moved) > MOVED_LIMIT:
             raise Unavailable(f"more than {MOVED_LIMIT} listings changed meanwhile")
 
-    def _text(self, row: Row, data: bytes | None) -> str:
-        text = record.unpack_change(row.seq, data).text if data is not None else ""
-        if text:
-            return text
-        contrib = self._store.contrib(row.key)
-        if contrib is None:
-            newest = self._store.change_at(row.key, (1 << 64) - 1)
-            contrib = self._store.removed(row.key, newest.seq)[0] if newest else None
-        return contrib.text if contrib else ""
+
+def _text(row: Row, data: bytes | None) -> str:
+    return record.unpack_change(row.seq, data).text if data is not None else ""

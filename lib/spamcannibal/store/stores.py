@@ -22,8 +22,8 @@ T = TypeVar("T")
 Sighting = contacts.Sighting
 # Names for what else would read list[...]: inside the class, `list` is the method.
 Keys = list[bytes]
-Seqs = list[int]
 Lengths = list[int]
+Seqs = list[int]
 Lengths = list[int]
 Pieces = list[Piece]
 Changes = list[Change]
