@@ -73,3 +73,20 @@ def test_dropped_process_and_its_children_keep_only_the_named_capabilities():
     status = dict(line.split(":\t", 1) for line in done.stdout.split("\n") if line)
     assert status["Uid"].split() == [str(pwd.getpwnam("nobody").pw_uid)] * 4, done.stderr
     assert int(status["CapEff"], 16) == int(status["CapAmb"], 16) == 1 << 12
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_process_that_became_another_user_still_ends_with_its_parent():
+    script = """
+        import ctypes, signal
+        from spamcannibal.service import drop_privileges
+        libc, got = ctypes.CDLL(None), ctypes.c_int()
+        libc.prctl(1, ctypes.c_ulong(signal.SIGTERM))
+        drop_privileges("nobody")
+        libc.prctl(2, ctypes.byref(got))
+        print(got.value)
+    """
+    env = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, env=env)
+    assert done.stdout == f"{int(signal.SIGTERM)}\n", done.stderr

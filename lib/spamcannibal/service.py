@@ -30,6 +30,7 @@ from spamcannibal.errors import ConfigError, Unsupported
 CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW = 12, 10, 13
 
 # <linux/prctl.h>, <linux/capability.h>
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
 _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 8, 47, 2, 4
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -100,8 +101,9 @@ def watchdog_s(env: Mapping[str, str] = os.environ) -> float:
 def drop_privileges(user: str, keep: Iterable[int] = ()) -> None:
     """Become `user`, keeping only the capabilities `keep`, which child processes get too (ambient set).
 
-    Call it before any thread is started: capabilities belong to threads. An unknown user is a ConfigError,
-    a process that may not change its user Unsupported. Nothing happens if we are that user already.
+    Call it before any thread is started: capabilities belong to threads. The signal that ends us with our parent, if
+    one was set, is kept. An unknown user is a ConfigError, a process that may not change its user Unsupported. Nothing
+    happens if we are that user already.
     """
     try:
         entry = pwd.getpwnam(user)
@@ -110,15 +112,20 @@ def drop_privileges(user: str, keep: Iterable[int] = ()) -> None:
     if os.geteuid() == entry.pw_uid:
         return
     kept = sorted(keep)
+    at_parents_death, parent = ctypes.c_int(), os.getppid()
     try:
+        _prctl(_PR_GET_PDEATHSIG, ctypes.addressof(at_parents_death))
         if kept:
             _prctl(_PR_SET_KEEPCAPS, 1)
         os.initgroups(user, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
         set_capabilities(kept)
+        _prctl(_PR_SET_PDEATHSIG, at_parents_death.value)  # the kernel forgets it when the user changes
     except OSError as error:
         raise Unsupported(f"cannot become user {user!r} ({error}); start as root or leave the setting empty") from error
+    if at_parents_death.value and os.getppid() != parent:
+        os.kill(os.getpid(), at_parents_death.value)  # it died while nobody was watching
 
 
 def set_capabilities(kept: Iterable[int]) -> None:
