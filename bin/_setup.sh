@@ -19,6 +19,7 @@ packages_run=(
 packages_test=(
     git clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
     bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks
+    libgnutls-dane0 libidn12 # for exim4-daemon-light, which tests unpack: Debian does not install it beside postfix
 )
 
 python=/usr/bin/python3 # not PATH's: that may be a pyenv shim, or a Python without Debian's headers
