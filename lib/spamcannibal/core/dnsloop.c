@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "addrtable.h"
+#include "dnscookie.h"
 #include "rrl.h"
 #include "shelf.h"
 #include "talkers.h"
@@ -32,6 +33,7 @@ struct item {
     size_t size;
     enum dns_kind kind;
     unsigned at; /* in the batch */
+    bool is_trusted; /* brought a cookie of ours */
     uint8_t *reply;
 };
 
@@ -50,6 +52,8 @@ struct dnsloop {
     pthread_mutex_t view_lock; /* held during a batch */
     const struct dnsview *view;
     struct dnsloop_zone_counts *zone_counts; /* as many as the view has zones */
+    uint8_t secrets[DNSLOOP_SECRETS][DNSCOOKIE_SECRET_BYTES];
+    size_t n_secrets;
 
     _Atomic uint64_t asks_in, asks_out;
     struct dnsloop_ask *asks;
@@ -60,6 +64,7 @@ struct dnsloop {
     struct iovec parts_in[BATCH], parts_out[BATCH];
     unsigned n_outgoing;
     uint64_t now_ns; /* of the batch */
+    uint32_t now_s;  /* since the epoch */
     uint8_t *buffers;
 };
 
@@ -187,7 +192,7 @@ static size_t limited(struct dnsloop *l, struct item *i, size_t size, unsigned r
     bool is_error = rcode != DNS_NOERROR && rcode != DNS_NXDOMAIN;
     enum rrl_verdict verdict = RRL_SEND;
 
-    if (l->settings.rrl && addrlen) {
+    if (l->settings.rrl && addrlen && !i->is_trusted) {
         uint64_t reply_class = rrl_class(l->settings.rrl, rcode, i->query.qtype, i->query.name,
                                          is_error ? 0 : i->query.name_size);
         verdict = rrl_check(l->settings.rrl, addr, addrlen, reply_class, l->now_ns);
@@ -229,9 +234,36 @@ static void ask(struct dnsloop *l, struct item *i)
     l->counts.asked++;
 }
 
+/* Judge the cookie that came and make the one that goes: Cookies of cookies.py. */
+static void judge_cookie(struct dnsloop *l, struct item *i)
+{
+    struct dns_query *q = &i->query;
+    const uint8_t *server = q->cookie + DNSCOOKIE_CLIENT_BYTES;
+    size_t size = q->cookie_size - DNSCOOKIE_CLIENT_BYTES;
+    enum dnscookie_state state = DNSCOOKIE_BAD;
+    uint8_t addr[16];
+    unsigned addrlen = dnsloop_addr(&i->peer, addr);
+
+    if (!addrlen || !l->n_secrets)
+        return;
+    if (size)
+        state = dnscookie_check(l->secrets[0], l->n_secrets, q->cookie, server, size, addr, addrlen, l->now_s);
+    i->is_trusted = state != DNSCOOKIE_BAD;
+    q->cookies_size = DNSCOOKIE_CLIENT_BYTES + DNSCOOKIE_SERVER_BYTES;
+    memcpy(q->cookies, q->cookie, DNSCOOKIE_CLIENT_BYTES);
+    if (state == DNSCOOKIE_GOOD)
+        memcpy(q->cookies + DNSCOOKIE_CLIENT_BYTES, server, DNSCOOKIE_SERVER_BYTES);
+    else
+        dnscookie_make(l->secrets[0], q->cookie, addr, addrlen, l->now_s, q->cookies + DNSCOOKIE_CLIENT_BYTES);
+}
+
 static void answer(struct dnsloop *l, struct item *i, uint32_t serial)
 {
     struct dns_told told;
+
+    i->is_trusted = false;
+    if (i->kind == DNS_QUERY && i->query.cookie_size)
+        judge_cookie(l, i);
     size_t size = i->kind == DNS_QUERY ? dns_reply(&i->query, serial, l->settings.limit_bytes, i->reply, &told) : 0;
 
     if (size) {
@@ -315,6 +347,7 @@ static void process_batch(struct dnsloop *l, unsigned socket, unsigned n)
     l->counts.queries += n;
     if (l->settings.rrl)
         l->now_ns = now_ns();
+    l->now_s = (uint32_t)time(NULL);
     pthread_mutex_lock(&l->view_lock);
     const struct dnsview *v = l->view;
     for (unsigned s = 0; v && s < v->n_shelves; s++)
@@ -400,6 +433,14 @@ int dnsloop_publish(struct dnsloop *l, const struct dnsview *view, struct dnsloo
     l->view = view;
     pthread_mutex_unlock(&l->view_lock);
     return 0;
+}
+
+void dnsloop_set_secrets(struct dnsloop *l, const uint8_t *secrets, size_t n)
+{
+    pthread_mutex_lock(&l->view_lock);
+    l->n_secrets = n < DNSLOOP_SECRETS ? n : DNSLOOP_SECRETS;
+    memcpy(l->secrets, secrets, l->n_secrets * DNSCOOKIE_SECRET_BYTES);
+    pthread_mutex_unlock(&l->view_lock);
 }
 
 void dnsloop_zone_counts(struct dnsloop *l, struct dnsloop_zone_counts *out, size_t n)

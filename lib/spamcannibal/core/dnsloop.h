@@ -24,6 +24,7 @@ struct talkers;
 
 enum {
     DNSLOOP_SOCKETS = 64,        /* of one loop */
+    DNSLOOP_SECRETS = 8,
     DNSLOOP_SHELVES = 8,
     DNSLOOP_QUERY_BYTES = 4096,  /* of a datagram; a longer one gets FORMERR */
     DNSLOOP_NAME_BYTES = 28,     /* a sockaddr_in6 */
@@ -108,6 +109,9 @@ int dnsloop_publish(struct dnsloop *l, const struct dnsview *view, struct dnsloo
 
 /* Copy what was counted of the first n zones of the view. */
 void dnsloop_zone_counts(struct dnsloop *l, struct dnsloop_zone_counts *out, size_t n);
+
+/* Give cookies by n secrets (dnscookie.h) that follow each other, to DNSLOOP_SECRETS; 0 (as at first): none are given. */
+void dnsloop_set_secrets(struct dnsloop *l, const uint8_t *secrets, size_t n);
 
 /* For the one thread that takes asks: readable while there are some; the oldest or NULL, until it is dropped. */
 int dnsloop_ask_fd(const struct dnsloop *l);

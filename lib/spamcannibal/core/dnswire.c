@@ -7,6 +7,8 @@ enum {
     STRING_BYTES = 255,         /* of one character-string in a TXT */
     SERIAL_AT_END = 20,         /* the serial starts the last twenty bytes of an SOA */
     OPT_BYTES = 11,
+    CLIENT_COOKIE = 8,
+    BADCOOKIE = 23,
     PAYLOAD_BYTES = 1232,       /* what our OPT says: fits every path unfragmented (dnsflagday.net/2020) */
     ADDITIONAL_LIMIT = 8,
     ADDRESS_TEXT_BYTES = 40,
@@ -37,6 +39,23 @@ static bool same(const uint8_t *a, const uint8_t *b, size_t n) { return __builti
 
 /* ---- reading a query ---- */
 
+/* Copy a name in lower case, eight bytes at a time; a length is no letter. `to` has room for seven more. */
+static void copy_lower(uint8_t *to, const uint8_t *from, unsigned size)
+{
+    const uint64_t ones = 0x0101010101010101u;
+
+    __builtin_memcpy(to, from, size);
+    for (unsigned i = 0; i < size; i += 8) {
+        uint64_t x;
+
+        __builtin_memcpy(&x, to + i, 8);
+        uint64_t low = x & 0x7f * ones; /* so that a sum stays in its byte, with its top bit as the comparison */
+        uint64_t is_upper = (low + (0x80 - 'A') * ones) & ~(low + (0x7f - 'Z') * ones) & ~x & 0x80 * ones;
+        x |= is_upper >> 2;
+        __builtin_memcpy(to + i, &x, 8);
+    }
+}
+
 /* The size of the name after the header, with its root; 0 if it is none, or has a pointer. */
 static unsigned read_name(const uint8_t *data, size_t size, struct dns_query *q)
 {
@@ -48,22 +67,28 @@ static unsigned read_name(const uint8_t *data, size_t size, struct dns_query *q)
         unsigned len = data[at], start = (unsigned)at - DNS_HEADER_BYTES;
 
         if (len == 0) {
-            q->name[start] = 0;
+            copy_lower(q->name, data + DNS_HEADER_BYTES, start + 1);
             return start + 1;
         }
         if (len > LABEL_BYTES || at + 1 + len > limit)
             return 0;
         q->starts[q->n_labels++] = (uint8_t)start;
-        for (unsigned i = 0; i <= len; i++) { /* a length is no letter */
-            uint8_t c = data[at + i];
-            q->name[start + i] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-        }
         at += 1 + len;
     }
     return 0;
 }
 
 /* Whether one record, and it an OPT that asks for nothing but a payload size, starts at the bytes. */
+/* One of a length that a cookie can have (RFC 7873, 5.2.2). It may reach past the end, which is found out then. */
+static bool note_cookie(const uint8_t *data, size_t size, struct dns_query *q)
+{
+    if (size != CLIENT_COOKIE && (size < CLIENT_COOKIE + 8 || size > CLIENT_COOKIE + 32))
+        return false;
+    q->cookie = data;
+    q->cookie_size = (uint8_t)size;
+    return true;
+}
+
 static bool read_opt(const uint8_t *data, size_t size, struct dns_query *q)
 {
     if (size < OPT_BYTES || data[0] != 0 || get16(data + 1) != DNS_OPT || data[6] != 0)
@@ -71,8 +96,9 @@ static bool read_opt(const uint8_t *data, size_t size, struct dns_query *q)
     size_t at = OPT_BYTES, end = at + get16(data + 9);
     if (end > size)
         return false;
-    while (at + 4 <= end) /* options; what they say is ignored */
-        at += 4 + (size_t)get16(data + at + 2);
+    for (; at + 4 <= end; at += 4 + (size_t)get16(data + at + 2)) /* options; of what they say only a cookie counts */
+        if (get16(data + at) == DNS_COOKIE && !q->cookie_size && !note_cookie(data + at + 4, get16(data + at + 2), q))
+            return false;
     q->payload_bytes = get16(data + 3);
     return at == end;
 }
@@ -114,6 +140,7 @@ enum dns_kind dns_read(const uint8_t *data, size_t size, const struct dns_zones 
     q->qtype = get16(data + end - 4);
     q->has_edns = additional == 1;
     q->n_readings = 0;
+    q->cookie_size = q->cookies_size = 0;
     q->zone = NULL;
     if (authority || additional > 1 || (additional && !read_opt(data + end, size - end, q)))
         return DNS_ASK;
@@ -177,7 +204,7 @@ static bool read_v6(const struct dns_query *q, struct dns_prefix *p)
 {
     unsigned n = relative_labels(q);
 
-    if (n < 1 || n > 32)
+    if (n < 1 || n > 32 || q->name[q->starts[n - 1]] != 1)
         return false;
     *p = (struct dns_prefix){.addrlen = 16, .plen = (uint8_t)(4 * n)};
     for (unsigned i = 0; i < n; i++) {
@@ -477,6 +504,18 @@ static void add_opt(struct reply *r)
     put16(out + 1, DNS_OPT);
     put16(out + 3, PAYLOAD_BYTES);
     r->at += OPT_BYTES;
+    if (!r->q->cookies_size)
+        return;
+    put16(out + 9, 4u + r->q->cookies_size);
+    put16(out + OPT_BYTES, DNS_COOKIE);
+    put16(out + OPT_BYTES + 2, r->q->cookies_size);
+    __builtin_memcpy(out + OPT_BYTES + 4, r->q->cookies, r->q->cookies_size);
+    r->at += 4u + r->q->cookies_size;
+}
+
+static size_t opt_size(const struct dns_query *q)
+{
+    return !q->has_edns ? 0 : OPT_BYTES + (q->cookies_size ? 4u + q->cookies_size : 0u);
 }
 
 static size_t room_for(const struct dns_query *q, size_t limit)
@@ -494,7 +533,7 @@ size_t dns_reply(const struct dns_query *q, uint32_t serial, size_t limit, uint8
     struct reply r = {.q = q, .out = out, .at = DNS_HEADER_BYTES + q->question_size, .serial = serial};
     int rcode = DNS_REFUSED;
 
-    r.end = room_for(q, limit) - (q->has_edns ? OPT_BYTES : 0);
+    r.end = room_for(q, limit) - opt_size(q);
     if (q->zone) {
         rcode = find(&r);
         if (rcode < 0)
@@ -518,12 +557,14 @@ size_t dns_cut(const struct dns_query *q, uint8_t out[DNS_REPLY_BYTES])
 {
     struct reply r = {.q = q, .out = out, .at = DNS_HEADER_BYTES + q->question_size};
 
-    put16(out + 2, QR | TC | (get16(q->data + 2) & (RD | CD)));
+    put16(out + 2, QR | (q->cookies_size ? BADCOOKIE & 15 : TC) | (get16(q->data + 2) & (RD | CD)));
     put16(out + 6, 0);
     put16(out + 8, 0);
     put16(out + 10, q->has_edns);
     if (q->has_edns)
         add_opt(&r);
+    if (q->cookies_size)
+        out[DNS_HEADER_BYTES + q->question_size + 5] = BADCOOKIE >> 4;
     return r.at;
 }
 

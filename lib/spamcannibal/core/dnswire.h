@@ -31,6 +31,7 @@ enum {
 enum { DNS_PUBLISHED = 0x10, DNS_EXCLUDED = 0x20, DNS_SHADOW = 0x40, DNS_OWN_TEXT = 0x80 };
 
 enum { DNS_A = 1, DNS_NS = 2, DNS_TXT = 16, DNS_AAAA = 28, DNS_OPT = 41, DNS_META_FIRST = 249, DNS_ANY = 255 };
+enum { DNS_COOKIE = 10 }; /* an EDNS option */
 enum { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_REFUSED = 5 };
 
 /* One record as it goes on the wire, but for pointers to the zone's name and an SOA's serial: Template of zone.py. */
@@ -97,8 +98,11 @@ struct dns_query {
     uint16_t qtype, question_size;
     uint16_t payload_bytes; /* that EDNS allows */
     bool has_edns;
+    uint8_t cookie_size, cookies_size; /* of the option that came, of the one that the reply gets (dnscookie.h); 0: none */
+    uint8_t cookies[24];
+    const uint8_t *cookie;
     uint8_t name_size, n_labels, n_readings;
-    uint8_t name[DNS_NAME_BYTES]; /* in lower case */
+    uint8_t name[DNS_NAME_BYTES + 7]; /* in lower case */
     uint8_t starts[DNS_NAME_BYTES / 2 + 1]; /* of its labels */
     struct dns_prefix readings[2]; /* one digit is an octet and a nibble */
 };
@@ -116,7 +120,8 @@ enum dns_kind dns_read(const uint8_t *data, size_t size, const struct dns_zones 
 size_t dns_reply(const struct dns_query *q, uint32_t serial, size_t limit, uint8_t out[DNS_REPLY_BYTES],
                  struct dns_told *told);
 
-/* Cut the reply to `q` in `out` to its question with TC, for a client that is to ask again over TCP; its new size. */
+/* Cut the reply to `q` in `out` to its question with TC, for a client that is to ask again over TCP; to BADCOOKIE for one
+ * that gets a cookie. Its new size. */
 size_t dns_cut(const struct dns_query *q, uint8_t out[DNS_REPLY_BYTES]);
 
 /* The header alone with an rcode, of a query that has at least a header; its size. */

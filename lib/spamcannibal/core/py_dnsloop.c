@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "dnscookie.h"
 #include "dnsloop.h"
 
 struct py_dnsloop {
@@ -89,6 +90,25 @@ static PyObject *py_dnsloop_publish(PyObject *self, PyObject *view)
     free(before);
     Py_XSETREF(l->view, Py_NewRef(view));
     return counts;
+}
+
+PyDoc_STRVAR(set_secrets_doc, "set_secrets($self, secrets, /)\n--\n\n"
+    "Give cookies by secrets that follow each other, the first making them; none with none, as at first.");
+
+static PyObject *py_dnsloop_set_secrets(PyObject *self, PyObject *secrets)
+{
+    char *data;
+    Py_ssize_t size;
+
+    if (PyBytes_AsStringAndSize(secrets, &data, &size) < 0)
+        return NULL;
+    if (size % DNSCOOKIE_SECRET_BYTES || size > DNSLOOP_SECRETS * DNSCOOKIE_SECRET_BYTES)
+        return PyErr_Format(PyExc_ValueError, "want at most %d secrets of %d bytes", DNSLOOP_SECRETS,
+                            DNSCOOKIE_SECRET_BYTES);
+    Py_BEGIN_ALLOW_THREADS
+    dnsloop_set_secrets(loop_of(self), (const uint8_t *)data, (size_t)size / DNSCOOKIE_SECRET_BYTES);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(zone_counts_doc, "zone_counts($self, /)\n--\n\n"
@@ -255,6 +275,7 @@ int py_dnsloop_init(PyObject *module)
         {"fileno", py_dnsloop_fileno, METH_NOARGS, fileno_doc},
         {"take", py_dnsloop_take, METH_O, take_doc},
         {"send", (PyCFunction)(void (*)(void))py_dnsloop_send, METH_FASTCALL, send_doc},
+        {"set_secrets", py_dnsloop_set_secrets, METH_O, set_secrets_doc},
         {"zone_counts", py_dnsloop_zone_counts, METH_NOARGS, zone_counts_doc},
         {"counters", py_dnsloop_counters, METH_NOARGS, counters_doc},
         {NULL, NULL, 0, NULL},

@@ -34,12 +34,12 @@ class Cookies:
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._first = secrets[0]
-        self._all = b"".join(secrets)
+        self.secrets = b"".join(secrets)
 
     def judge(self, cookie: bytes, addr: bytes, now: int) -> Judged:
         """Return what a client's well-formed option is worth."""
         client, server = cookie[:CLIENT_BYTES], cookie[CLIENT_BYTES:]
-        state = cookie_check(self._all, client, server, addr, now & 0xFFFFFFFF) if server else _BAD
+        state = cookie_check(self.secrets, client, server, addr, now & 0xFFFFFFFF) if server else _BAD
         if state != _GOOD:
             fresh = cookie_make(self._first, client, addr, now & 0xFFFFFFFF)
             return Judged(state != _BAD, bool(server), client + fresh)

@@ -11,7 +11,7 @@ from spamcannibal.addr import format_addr
 
 PREFIX = "spamcannibal_dnsbl_"
 _HELP = {
-    "replies_total": "Replies by transport, zone, type, rcode; those of the fast path outside our zones are in fast_total.",
+    "replies_total": "Replies by transport, zone, type, rcode; the fast path tells of our zones only.",
     "fast_total": "What the UDP fast path counted, by event.",
     "events_total": "What else happened: failures, silences, replies kept back or cut by the rate limit.",
     "lag_seconds": "Time since the journal was followed to its end.",

@@ -17,13 +17,14 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from spamcannibal._core import DnsView
 from spamcannibal.addr import format_endpoint, parse_addr
 from spamcannibal.dnsbl import answer as answers
 from spamcannibal.dnsbl.answer import Transport, View
+from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.pages import Pages
 from spamcannibal.dnsbl.responder import Log, Policy, Responder
@@ -139,6 +140,11 @@ class Server:
         self.responder.publish(view, texts)
         self._fast = view.fast
         self._publish_fast()
+
+    def set_cookies(self, cookies: Cookies | None) -> None:
+        """Give these cookies from the next query on; None: none."""
+        self.responder.policy = replace(self.responder.policy, cookies=cookies)
+        self._udp_loops.set_cookies(cookies)
 
     def mark_stale(self, is_stale: bool) -> None:
         """Answer SERVFAIL in our zones, or no longer."""

@@ -18,6 +18,7 @@ from socket import socket
 
 from spamcannibal._core import DnsLoop, DnsView
 from spamcannibal.dnsbl import wire
+from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.responder import Responder
 
@@ -38,6 +39,7 @@ class UdpLoops:
             DnsLoop([sock.fileno() for sock in group], limit_bytes, ASKS, policy.rate_limit, policy.talkers)
             for group in groups
         ]
+        self.set_cookies(policy.cookies)
         self._respond = responder.datagram
         self._lock = threading.Lock()  # names and counts belong together
         self._names: tuple[str, ...] = ()
@@ -63,6 +65,11 @@ class UdpLoops:
             names, self._names = self._names, tuple(map(_zone_name, view.names)) if view else ()
             for loop in self.loops:
                 self._told.update(_told(names, loop.publish(view)))
+
+    def set_cookies(self, cookies: Cookies | None) -> None:
+        """Give these cookies."""
+        for loop in self.loops:
+            loop.set_secrets(cookies.secrets if cookies else b"")
 
     def take(self, loop: DnsLoop) -> None:
         """Have some of a loop's asks answered."""
