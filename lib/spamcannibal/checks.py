@@ -80,6 +80,25 @@ def is_prefix(text: str) -> bool:
     return True
 
 
+def is_grant(text: str) -> bool:
+    """Tell whether a text says who may: a prefix, "key:NAME", or both."""
+    prefix, key = _keyed(text)
+    return (bool(prefix) or bool(key)) and (not prefix or is_prefix(prefix)) and (not key or is_name(key))
+
+
+def is_target(text: str) -> bool:
+    """Tell whether a text says who is told: an address or endpoint, and perhaps "key:NAME"."""
+    address, key = _keyed(text)
+    return (is_address(address) or is_endpoint(address)) and (not key or is_name(key))
+
+
+def _keyed(text: str) -> tuple[str, str]:
+    """Return what stands before "key:NAME", and NAME; either may be empty."""
+    head, _, key = text.partition("key:")
+    is_whole = bool(key) and (not head or head.endswith(" "))
+    return (head.strip(), key) if is_whole else (text, "")
+
+
 def is_secret(text: str) -> bool:
     return re.fullmatch("[0-9a-fA-F]{32}", text) is not None
 

@@ -25,6 +25,7 @@ from spamcannibal.checks import (
     is_contact,
     is_endpoint,
     is_exchanger,
+    is_grant,
     is_host,
     is_interface,
     is_line,
@@ -33,6 +34,7 @@ from spamcannibal.checks import (
     is_prefix,
     is_queues,
     is_secret,
+    is_target,
     is_user,
 )
 from spamcannibal.checks import queue_range as queue_range
@@ -94,6 +96,12 @@ class FirewallSettings(Struct, frozen=True):
     bypass: bool = True
 
 
+class KeySettings(Struct, frozen=True):
+    name: str
+    secret_file: str
+    algorithm: Literal["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224", "hmac-sha1"] = "hmac-sha256"
+
+
 class ZoneSettings(Struct, frozen=True):
     name: str
     contact: str = ""
@@ -113,6 +121,8 @@ class ZoneSettings(Struct, frozen=True):
     colours: tuple[Literal["black", "white", "yellow", "brown", "nobl"], ...] = ()
     allow: tuple[str, ...] = ()
     sunset: bool = False
+    transfer: tuple[str, ...] = ()
+    also_notify: tuple[str, ...] = ()
 
 
 class DnsblSettings(Struct, frozen=True):
@@ -132,7 +142,10 @@ class DnsblSettings(Struct, frozen=True):
     stale_limit_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
     metrics: str = ""
     top_talkers: Annotated[int, Meta(ge=8, le=65536)] = 1024
+    transfers: Annotated[int, Meta(ge=1, le=64)] = 8
+    notify_delay_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     user: str = ""
+    key: tuple[KeySettings, ...] = ()
     zone: tuple[ZoneSettings, ...] = ()
 
 
@@ -216,6 +229,10 @@ CHECKS: Checks = {
     (ZoneSettings, "name"): (is_name, "a domain name without a trailing dot"),
     (ZoneSettings, "contact"): (lambda text: text == "" or is_contact(text), "a mail address, or empty"),
     (ZoneSettings, "allow"): (is_prefix, "an address or a prefix"),
+    (ZoneSettings, "transfer"): (is_grant, "PREFIX, key:NAME or PREFIX key:NAME"),
+    (ZoneSettings, "also_notify"): (is_target, "ADDRESS or ADDRESS:PORT, and perhaps key:NAME"),
+    (KeySettings, "name"): (is_name, "a domain name without a trailing dot"),
+    (KeySettings, "secret_file"): (is_path, "a path"),
     (ZoneSettings, "ns"): (is_name, "a host name without a trailing dot"),
     (ZoneSettings, "mx"): (is_exchanger, "PREFERENCE NAME"),
     (ZoneSettings, "addresses"): (is_address, "an address"),
@@ -282,8 +299,11 @@ def _conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _resolved(settings: Settings, base: Path) -> Settings:
     """Return the settings with absolute paths."""
-    return msgspec.structs.replace(
+    replace, dnsbl = msgspec.structs.replace, settings.dnsbl
+    keys = tuple(replace(key, secret_file=str(base / key.secret_file)) for key in dnsbl.key)
+    return replace(
         settings,
-        store=msgspec.structs.replace(settings.store, path=str(base / settings.store.path)),
-        guard=msgspec.structs.replace(settings.guard, never_list=str(base / settings.guard.never_list)),
+        dnsbl=replace(dnsbl, key=keys),
+        store=replace(settings.store, path=str(base / settings.store.path)),
+        guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),
     )

@@ -5,6 +5,7 @@ and obeys signals. A reader can neither make a database nor recover it; where no
 own is one until we have it open (`dnsbl prepare`).
 """
 
+import base64
 import contextlib
 import os
 import secrets
@@ -22,13 +23,16 @@ from spamcannibal.checks import is_secret
 from spamcannibal.commands.common import config_path, load_settings, open_store
 from spamcannibal.config import DnsblSettings, Settings
 from spamcannibal.dnsbl import metrics
+from spamcannibal.dnsbl.access import keys_named
 from spamcannibal.dnsbl.answer import View
 from spamcannibal.dnsbl.cookies import SECRET_BYTES, Cookies
 from spamcannibal.dnsbl.daemon import Daemon, Helper
 from spamcannibal.dnsbl.pages import Page, Pages
 from spamcannibal.dnsbl.responder import Policy
+from spamcannibal.dnsbl.secondaries import Terms, check
 from spamcannibal.dnsbl.server import Limits, Server
-from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours
+from spamcannibal.dnsbl.tsig import Key
+from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, to_labels, with_colours
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify
@@ -47,6 +51,7 @@ def serve(ctx: click.Context) -> None:
     threads = dnsbl.threads or len(os.sched_getaffinity(0))
     limits = Limits(dnsbl.udp_payload_bytes, dnsbl.tcp_connections, dnsbl.tcp_idle_s, threads)
     zones = Zones(map(compile_zone, zone_specs(settings)))  # mistakes come out before anything is bound
+    source.terms(settings)
     talkers = Talkers(dnsbl.top_talkers)
     policy = Policy(source.cookies(settings), _rate_limit(dnsbl), talkers)
     with (
@@ -108,8 +113,25 @@ class _Source:
         words = settings.dnsbl.cookie_secrets or _secret_words(Path(settings.store.path) / SECRETS_FILE)
         return Cookies([bytes.fromhex(word) for word in words] or [self._random])
 
+    def terms(self, settings: Settings) -> Terms:
+        """Return what is agreed with secondaries; ConfigError if a key is missing or its file can't be used."""
+        dnsbl = settings.dnsbl
+        keys = keys_named(Key(to_labels(key.name), key.algorithm, _secret(Path(key.secret_file))) for key in dnsbl.key)
+        sources = tuple(addr for addr, _ in _endpoints(dnsbl))
+        terms = Terms(zone_specs(settings), keys, dnsbl.notify_delay_s, sources, dnsbl.transfers)
+        check(terms)
+        return terms
+
     def needs_restart(self, old: Settings, new: Settings) -> bool:
-        alike = {"zone": (), "cookies": True, "cookie_secrets": (), "max_lag_s": 1.0, "stale_limit_s": 0.0}
+        alike = {
+            "zone": (),
+            "key": (),
+            "notify_delay_s": 1.0,
+            "cookies": True,
+            "cookie_secrets": (),
+            "max_lag_s": 1.0,
+            "stale_limit_s": 0.0,
+        }
         before, after = (msgspec.structs.replace(one.dnsbl, **alike) for one in (old, new))
         return before != after or old.store.path != new.store.path
 
@@ -128,6 +150,18 @@ def _secret_words(path: Path) -> list[str]:
     if not all(map(is_secret, words)):
         raise ConfigError(f"{path}: want cookie secrets of 32 hexadecimal digits, one a line, the newest first")
     return words
+
+
+def _secret(path: Path) -> bytes:
+    """Return the secret of a key's file."""
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ConfigError(f"{path}: everybody can read or write this secret; want chmod 640 or less")
+        return base64.b64decode(path.read_text("ascii").strip(), validate=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't read the secret: {error.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{path}: want a secret in base64 and nothing else") from None
 
 
 def _rate_limit(dnsbl: DnsblSettings) -> RateLimit | None:

@@ -7,20 +7,20 @@ itself within PATIENCE_S.
 Data is as old as the last time when nothing was left to follow. Past max_lag_s it is told (STALE, then CURRENT); past
 stale_limit_s, if that is set, the server answers SERVFAIL rather than what it has.
 
-SIGHUP reads the settings anew: zones and cookie secrets change at once, the rest needs a restart, which is said. Wrong
-settings change nothing. SIGTERM ends.
+SIGHUP reads the settings anew: zones, their secondaries and cookie secrets change at once, the rest needs a restart,
+which is said. Wrong settings change nothing. SIGTERM ends.
 """
 
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import Protocol
 
 from spamcannibal.config import Settings
 from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.publisher import STEP, Publisher
 from spamcannibal.dnsbl.responder import Log
+from spamcannibal.dnsbl.secondaries import Secondaries, Terms
 from spamcannibal.dnsbl.server import Server
 from spamcannibal.dnsbl.zone import ZoneSpec
 from spamcannibal.errors import SpamCannibalError, Unavailable
@@ -48,6 +48,7 @@ class Source(Protocol):
     def reload(self) -> Settings: ...
     def specs(self, settings: Settings) -> Sequence[ZoneSpec]: ...
     def cookies(self, settings: Settings) -> Cookies | None: ...
+    def terms(self, settings: Settings) -> Terms: ...
     def needs_restart(self, old: Settings, new: Settings) -> bool: ...
 
 
@@ -61,6 +62,7 @@ class Daemon:
         self._log = log
         self._held = ExitStack()
         self._publisher: Publisher | None = None
+        self._secondaries: Secondaries | None = None
         self._began_s = self._current_s = time.monotonic()
         self._complained_s = self._prepared_s = float("-inf")
         self._wait_s = FIRST_WAIT_S
@@ -102,7 +104,7 @@ class Daemon:
 
     def close(self) -> None:
         """Let go of the store."""
-        self._publisher = None
+        self._server.responder.transfers = self._secondaries = self._publisher = None
         self._dismiss()
         self._held.close()
 
@@ -114,13 +116,16 @@ class Daemon:
                 store = opened.enter_context(closing(self._source.open(self._settings)))
                 publisher = opened.enter_context(closing(Publisher(store, self._source.specs(self._settings))))
                 publisher.load()
+                terms = self._source.terms(self._settings)
+                secondaries = opened.enter_context(closing(Secondaries(store, publisher.view, terms, self._log)))
             except SpamCannibalError as error:
                 return self._wait(str(error))
             self._held = opened.pop_all()
         self._dismiss()
-        self._publisher = publisher
+        self._publisher, self._secondaries = publisher, secondaries
         self._current_s = time.monotonic()
         self._server.publish(publisher.view, publisher.texts)
+        self._server.responder.transfers = secondaries.transfers
         self._server.mark_stale(False)
         took_s = round(time.monotonic() - began_s, 3)
         listen = ",".join(self._server.endpoints)
@@ -156,6 +161,8 @@ class Daemon:
         except SpamCannibalError as error:
             self._trouble = str(error)
             return interval_s
+        if self._secondaries:
+            self._secondaries.changed(publisher.seq)
         if applied < STEP:
             self._trouble = ""
             self._current_s = time.monotonic()
@@ -184,16 +191,17 @@ class Daemon:
         """Publish the zones of new settings; if they are wrong, say so and keep the old ones."""
         try:
             new = self._source.reload()
-            specs, cookies = self._source.specs(new), self._source.cookies(new)
+            specs, cookies, terms = self._source.specs(new), self._source.cookies(new), self._source.terms(new)
             if self._publisher:
                 self._publisher.adopt(specs)
         except SpamCannibalError as error:
             self._log.emit("RELOAD", service="dnsbl", result="refused", error=str(error))
             return
-        responder = self._server.responder
-        responder.policy = replace(responder.policy, cookies=cookies)
+        self._server.set_cookies(cookies)
         if self._publisher:
             self._server.publish(self._publisher.view, self._publisher.texts)
+        if self._publisher and self._secondaries:
+            self._secondaries.adopt(self._publisher.view, terms)
         needs_restart = self._source.needs_restart(self._settings, new)
         self._settings = new
         self._log.emit("RELOAD", service="dnsbl", result="done", zones=len(specs), needs_restart=needs_restart or None)

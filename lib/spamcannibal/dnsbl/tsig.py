@@ -14,7 +14,7 @@ A TSIG is the last additional record; the MAC is over the message as it was with
 | each further one | the MAC before it, likewise | time and fudge only |
 
     variables   key name · class ANY · TTL 0 · algorithm name · time u48 · fudge u16 · error u16 · other with its length
-    data        algorithm name · time u48 · fudge u16 · MAC with its length · original id u16 · error u16 · other likewise
+    data        algorithm name · time u48 · fudge u16 · MAC with its length · original id u16 · error u16 · other
 
 Checked in the order of section 5.2: key (BADKEY), MAC (BADSIG), time (BADTIME), length (BADTRUNC: we take whole MACs
 only). An unknown key and a wrong MAC get an unsigned error; a wrong clock a signed one with our time in it.

@@ -24,7 +24,6 @@ Sighting = contacts.Sighting
 Keys = list[bytes]
 Lengths = list[int]
 Seqs = list[int]
-Lengths = list[int]
 Pieces = list[Piece]
 Changes = list[Change]
 Page = list[tuple[bytes, Any]]
