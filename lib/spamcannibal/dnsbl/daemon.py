@@ -11,6 +11,7 @@ SIGHUP reads the settings anew: zones, their secondaries and cookie secrets chan
 which is said. Wrong settings change nothing. SIGTERM ends.
 """
 
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -28,6 +29,7 @@ from spamcannibal.service import Signals, notify, watchdog_s
 from spamcannibal.store.stores import Store
 
 COMPLAIN_S = 10.0
+JUDGE_S = 0.2
 PATIENCE_S = 2.0
 PREPARE_S = 60.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0
@@ -69,6 +71,8 @@ class Daemon:
         self._helper: Helper | None = None
         self._trouble = ""
         self._is_late = False
+        self._closed = threading.Event()
+        self._judge = threading.Thread(target=self._judge_until_closed, name="age", daemon=True)
 
     @property
     def lag_s(self) -> float:
@@ -90,13 +94,13 @@ class Daemon:
     def run(self, signals: Signals) -> None:
         """Go on until asked to stop."""
         beat_s, beaten_s = watchdog_s(), float("-inf")
+        self._judge.start()
         while not signals.stop:
             if not self._server.is_alive:
                 raise Unavailable("dnsbl: an answering thread ended; the supervisor should start us anew")
             if signals.take_reload():
                 self._reload()
             wait_s = self._open() if self._publisher is None else self._follow(self._publisher)
-            self._judge_age()
             if beat_s and time.monotonic() - beaten_s >= beat_s:
                 beaten_s = time.monotonic()
                 notify("WATCHDOG=1")
@@ -104,6 +108,9 @@ class Daemon:
 
     def close(self) -> None:
         """Let go of the store."""
+        self._closed.set()
+        if self._judge.is_alive():
+            self._judge.join()
         self._server.responder.transfers = self._secondaries = self._publisher = None
         self._dismiss()
         self._held.close()
@@ -169,10 +176,15 @@ class Daemon:
         # Behind, the answering thread still gets its turn between two steps.
         return 0.001 if applied else interval_s
 
+    def _judge_until_closed(self) -> None:
+        """Judge the data's age in a thread of its own: following may be what hangs."""
+        while not self._closed.wait(JUDGE_S):
+            self._judge_age()
+
     def _judge_age(self) -> None:
         """Tell when the data is old, and when it is not any more."""
-        dnsbl, lag_s, now_s = self._settings.dnsbl, self.lag_s, time.monotonic()
-        if self._publisher is None:
+        dnsbl, lag_s, now_s, publisher = self._settings.dnsbl, self.lag_s, time.monotonic(), self._publisher
+        if publisher is None:
             return
         self._server.mark_stale(0 < dnsbl.stale_limit_s < lag_s)
         if lag_s > dnsbl.max_lag_s:
@@ -180,12 +192,12 @@ class Daemon:
             if now_s - self._complained_s >= COMPLAIN_S:
                 self._complained_s = now_s
                 is_silent = self._server.responder.is_stale or None
-                lag = {"lag_s": round(lag_s, 1), "seq": self._publisher.seq, "servfail": is_silent}
+                lag = {"lag_s": round(lag_s, 1), "seq": publisher.seq, "servfail": is_silent}
                 self._log.emit("STALE", service="dnsbl", **lag, error=self._trouble or None)
         elif self._is_late:
             self._is_late = False
             self._complained_s = float("-inf")
-            self._log.emit("CURRENT", service="dnsbl", seq=self._publisher.seq)
+            self._log.emit("CURRENT", service="dnsbl", seq=publisher.seq)
 
     def _reload(self) -> None:
         """Publish the zones of new settings; if they are wrong, say so and keep the old ones."""
