@@ -144,7 +144,7 @@ def test_throttle_lets_a_client_go_at_its_timeout_and_stutter_holds_it_far_longe
 
 
 @pytest.mark.skipif(not shutil.which("swaks"), reason="needs swaks")
-@pytest.mark.parametrize("mode", ["throttle", "persist", "stutter"])
+@pytest.mark.parametrize("mode", ["throttle", "stutter"])
 def test_swaks_is_held_until_its_deadline(pair, daemon, mode):
     """Its deadline is one for a whole reply, so no server holds it longer with the greeting; without one it stays."""
     daemon.configure(mode=mode, stutter_interval_s=0.1)
@@ -152,7 +152,7 @@ def test_swaks_is_held_until_its_deadline(pair, daemon, mode):
     words = ("swaks", "--server", pair.server4, "--to", "a@example.net", "--from", "b@example.net", "--timeout")
     deadly = pair.client.start(*words, f"{TIMEOUT_S}s", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     patient = pair.client.start(*words, "0", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    assert held_s(pair.client, pair.server4, TIMEOUT_S * 4) == pytest.approx(TIMEOUT_S * 4, abs=1)
+    assert held_s(pair.client, pair.server4, TIMEOUT_S * 3) >= TIMEOUT_S * 3
     assert deadly.wait(TIMEOUT_S * 10) != 0
     assert "imeout" in deadly.communicate()[0]
     assert patient.poll() is None

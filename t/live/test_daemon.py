@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import pwd
@@ -18,7 +19,7 @@ import pytest
 
 from live.conftest import Pair
 from live.daemon import Daemon
-from live.nets import Host, queue_rules, wait_for
+from live.nets import Host, queue_rules, run, wait_for
 from spamcannibal._core import build, decode
 from spamcannibal.record import Mode
 
@@ -336,6 +337,37 @@ def test_a_flood_of_distinct_sources_is_bounded_and_says_what_was_shed(pair, tmp
 
 def _status(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/status").read_text().splitlines()
+
+
+def test_a_full_disk_costs_notes_and_no_verdict(pair, tmp_path, listener):
+    pair.server.ip("route", "add", "default", "via", pair.client4)
+    queue_rules(pair.server)
+    daemon = Daemon(pair.server, tmp_path)
+    store = tmp_path / "store"
+    store.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", store)
+    try:
+        daemon.list(pair.client4)
+        daemon.start()
+        with contextlib.suppress(OSError), (store / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(1 << 16)):
+                pass
+        numbers = itertools.count(1, 1000)
+
+        def flooded() -> list[dict[str, object]]:
+            start = next(numbers)
+            flood(pair, range(start, start + 1000))
+            return daemon.events("TROUBLE", what="contacts")
+
+        wait_for(flooded, "the store's complaint", limit_s=60)
+        assert not reaches(pair, listener, pair.server4)
+        assert reaches(pair, listener, pair.server6)
+        (store / "filler").unlink()
+        daemon.await_event("RECOVERED", what="contacts")
+        wait_for(lambda: pair.client6 in daemon.archived(), "the notes that waited")
+        assert daemon.stop() == 0
+    finally:
+        run("umount", "-l", store)  # the lab kills the daemon later
 
 
 def test_what_a_fresh_listing_has_open_is_cut(pair, daemon, listener):

@@ -89,6 +89,8 @@ static bool is_sighting(const struct pkt *p, const struct tp_config *config)
 
 static unsigned addrlen(const struct pkt *p) { return p->family == 4 ? 4 : 16; }
 
+void judge_begin(struct judge *j) { at_rdlock(j->table); }
+
 void judge_decode(struct judge *j, struct judged *item, const uint8_t *data, size_t caplen)
 {
     enum pkt_kind kind = pkt_decode(data, caplen, false, &item->packet);
@@ -97,24 +99,20 @@ void judge_decode(struct judge *j, struct judged *item, const uint8_t *data, siz
     j->counts.truncated += kind == PKT_TRUNCATED;
     j->counts.fragments += kind == PKT_FRAGMENT;
     item->is_sighting = is_sighting(&item->packet, &j->config);
+    if (item->packet.family)
+        at_prefetch(j->table, item->packet.src, addrlen(&item->packet));
 }
 
 /* ---- One batch ---- */
 
-/* Two passes, so that the memory accesses of the whole batch overlap. */
 static void look_up(struct judge *j, struct judged items[], unsigned count)
 {
-    struct addrtable *table = j->table;
-    at_rdlock(table);
-    for (unsigned i = 0; i < count; i++)
-        if (items[i].packet.family)
-            at_prefetch(table, items[i].packet.src, addrlen(&items[i].packet));
     for (unsigned i = 0; i < count; i++) {
-        struct judged *item = &items[i];
-        item->value = item->packet.family ? at_lookup(table, item->packet.src, addrlen(&item->packet), NULL) : 0;
-        j->counts.listed += item->value != 0;
+        const struct pkt *p = &items[i].packet;
+        items[i].value = p->family ? at_lookup(j->table, p->src, addrlen(p), NULL) : 0;
+        j->counts.listed += items[i].value != 0;
     }
-    at_rdunlock(table);
+    at_rdunlock(j->table);
 }
 
 void judge_batch(struct judge *j, struct judged items[], unsigned count)

@@ -1,7 +1,8 @@
 /* From queued packets to verdicts, a batch at a time: decode, look up, decide, reply, note. No queue and no netlink
  * here, so a capture can go the same way.
  *
- *   judge_decode    what the packet is, and whether its source is to be remembered
+ *   judge_begin     locks the table for reading until judge_batch
+ *   judge_decode    what the packet is; its look-up begins, so that the memory accesses of a batch overlap
  *   judge_batch     verdicts; replies are left in the links, events in the ring
  *   judge_note      sources into the sightings; apart, because the verdicts are more urgent
  *
@@ -78,6 +79,7 @@ struct judged {
 
 extern const char *const judge_count_names[];
 
+void judge_begin(struct judge *j);
 void judge_decode(struct judge *j, struct judged *item, const uint8_t *data, size_t caplen);
 void judge_batch(struct judge *j, struct judged items[], unsigned count);
 void judge_note(struct judge *j, struct judged items[], unsigned count);

@@ -126,11 +126,12 @@ static int answer_batch(struct nfqloop *l, unsigned count)
 
 static int process_batch(struct nfqloop *l, unsigned received)
 {
+    judge_begin(&l->judge);
     unsigned count = read_batch(l, received);
+    judge_batch(&l->judge, l->items, count);
     if (count == 0)
         return 0;
     l->judge.counts.batches++;
-    judge_batch(&l->judge, l->items, count);
     int error = answer_batch(l, count);
     judge_note(&l->judge, l->items, count);
     return error;
