@@ -95,7 +95,7 @@ class Notices:
     def answered(self, subscription: Subscription, ident: int, now: float) -> bool:
         """Take an answer; say whether it was waited for."""
         state = self._states.get(subscription)
-        if state is None or state.ident != ident:
+        if state is None or state.ident < 0 or state.ident != ident:
             return False
         state.ident = -1
         state.at_s = now + self._delay_s if state.is_newer else NEVER
