@@ -78,7 +78,6 @@ static unsigned read_name(const uint8_t *data, size_t size, struct dns_query *q)
     return 0;
 }
 
-/* Whether one record, and it an OPT that asks for nothing but a payload size, starts at the bytes. */
 /* One of a length that a cookie can have (RFC 7873, 5.2.2). It may reach past the end, which is found out then. */
 static bool note_cookie(const uint8_t *data, size_t size, struct dns_query *q)
 {
@@ -89,6 +88,7 @@ static bool note_cookie(const uint8_t *data, size_t size, struct dns_query *q)
     return true;
 }
 
+/* Whether one record, and it an OPT of version 0, starts at the bytes. */
 static bool read_opt(const uint8_t *data, size_t size, struct dns_query *q)
 {
     if (size < OPT_BYTES || data[0] != 0 || get16(data + 1) != DNS_OPT || data[6] != 0)
