@@ -55,13 +55,30 @@ def select_chain(text: str) -> list[str]:
 
 
 @given(st.lists(st.integers(1, 65535), min_size=1, max_size=80), st.sampled_from(FAMILIES))
-def test_every_port_is_queued_once_in_rules_the_kernel_can_hold(ports: list[int], family: Family) -> None:
+def test_every_port_is_queued_in_rules_the_kernel_can_hold(ports: list[int], family: Family) -> None:
     lists = re.findall(r"--dports (\S+) -j NFQUEUE", rules.iptables_apply(Plan(ports=ports), family))
     split = [[int(port) for port in some.split(",")] for some in lists]
     assert all(len(some) <= 15 for some in split)
     assert sorted(port for some in split for port in some) == sorted(set(ports))
-    (found,) = re.findall(r"tcp dport \{ (.*) \} counter queue", rules.nft_apply(Plan(ports=ports)))
-    assert [int(port) for port in found.split(", ")] == sorted(set(ports))
+    middle = re.findall(
+        r"--dports (\S+) -m tcp ! --tcp-flags \S+ SYN .* -j NFQUEUE", rules.iptables_apply(Plan(ports=ports), family)
+    )
+    assert middle == lists
+    found = re.findall(r"tcp dport \{ (.*) \} ", rules.nft_apply(Plan(ports=ports)))
+    assert len(found) == 2
+    assert all([int(port) for port in some.split(", ")] == sorted(set(ports)) for some in found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_daemon_new_mail_passes_and_what_is_held_is_dropped_not_reset(family: Family) -> None:
+    middle, rest = own_chain(rules.iptables_apply(Plan(), family))[-2:]
+    assert "! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate INVALID,NEW" in middle
+    assert middle.endswith("-j NFQUEUE --queue-num 0")
+    assert rest.endswith("-j NFQUEUE --queue-num 0 --queue-bypass")
+    nft_middle, nft_rest = select_chain(rules.nft_apply(Plan()))[-2:]
+    assert nft_middle.endswith("!= syn ct state new,invalid queue num 0")
+    assert nft_rest.endswith("queue num 0 bypass")
+    assert len(own_chain(rules.iptables_apply(Plan(bypass=False), family))) == 3
 
 
 @pytest.mark.parametrize(

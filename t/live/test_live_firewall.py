@@ -33,6 +33,8 @@ SYN, RST_ACK, PSH_ACK = 0x02, 0x14, 0x18
 
 Verdict = Callable[[Packet], None]
 
+TCP_REPAIR = 19  # <linux/tcp.h>; closing such a socket tells nobody
+
 
 class Net:
     """A server that applies the firewall and a client."""
@@ -290,6 +292,26 @@ def test_without_a_daemon_mail_passes(net: Net, backend: str, family: int) -> No
         talk(here, there, 2)
 
 
+@pytest.mark.parametrize("loose", [0, 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_daemon_what_was_held_is_not_reset(net: Net, backend: str, family: int, loose: int) -> None:
+    net.apply(backend)
+    net.server.sysctl("net.netfilter.nf_conntrack_tcp_loose", loose)
+    with session(net.client, net.server, SERVER[family]) as (here, there):
+        # As the tarpit leaves it: the client's side lives, and the host knows nothing of it.
+        there.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        there.close()
+        net.server.run("conntrack", "-F")
+        here.sendall(b"x")
+        here.settimeout(0.7)
+        with pytest.raises(TimeoutError):
+            here.recv(1)
+        net.command("remove")  # the contrast: the host itself resets it at the next retransmission
+        here.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            here.recv(1)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_later_drop_in_the_filter_table_still_holds(net: Net, backend: str, family: int) -> None:
     net.apply(backend)
@@ -485,7 +507,7 @@ def test_a_form_the_kernel_lacks_is_refused_and_nothing_is_left(net: Net, tmp_pa
         try:
             firewall.choose(Plan(), "nft")
         except Unsupported as error:
-            assert "queue num 0 bypass; load xt_NFQUEUE" in str(error)
+            assert "queue num 0; load xt_NFQUEUE" in str(error)
         with pytest.raises(Unsupported, match="iptables-legacy-restore"):
             firewall.apply(Plan(interfaces=("a name that is far too long for it",)), "iptables-legacy")
         assert list(firewall.present()) == []

@@ -7,7 +7,8 @@ What a packet meets, in both forms and both families:
 | mangle, hook input or forward, last rule | jump to the own chain (from each interface, if limited) | see below |
 | own chain | tracked as established, client's direction: return | those packets never leave the kernel |
 | own chain | from lo: return (unless loopback is to be caught too) | the host's own mail |
-| own chain | TCP to a defended port: queue | what is left is NEW, INVALID or untracked |
+| own chain | TCP to a defended port, no SYN, NEW or INVALID: queue, no bypass | see below |
+| own chain | TCP to a defended port: queue | what is left is new or untracked |
 | own chain, other protocols | ICMP but for echo requests: return | neighbour discovery, path MTU and errors must live |
 | own chain, other protocols | not TCP and NEW: queue | |
 | raw, hook output | our mark: no tracking | answers from a raw socket match no connection that the kernel knows |
@@ -21,6 +22,11 @@ Why the direction counts: once a connection's entry is deleted (see firewall.cut
 back (nf_conntrack_tcp_loose=1) or is INVALID (0). The client's packet is queued either way. Had the server spoken first
 the entry comes back the other way round, and the client would be its established reply; so only what a client began
 returns, and a reply to a defended port is queued like a new packet.
+
+Why two queue rules: --queue-bypass hands packets on to the host while no daemon reads the queue, so that new mail never
+waits for us. What a client sends in the middle of a connection that the kernel does not know is another matter: those
+are the connections that the tarpit holds, and the host would reset them. Without the bypass they are dropped until the
+daemon is back, and stay held. Mail that passes is ESTABLISHED and meets neither rule.
 
 Fragments need no rule: connection tracking puts them together before. A port that the operator exempts from tracking
 is queued whole.
@@ -140,11 +146,14 @@ def idle_hooks(before: str, after: str) -> list[tuple[str, str]]:
 
 def nft_apply(plan: Plan) -> str:
     """Return the script for `nft -f` that makes or replaces the own table; one transaction, the same when repeated."""
-    verdict = _nft_queue(plan)
+    verdict, ports = _nft_queue(plan, plan.bypass), ", ".join(map(str, _ports(plan)))
     select = ["ct direction original ct state established,related counter return"]
     if not plan.loopback:
         select.append('iifname "lo" counter return')
-    select.append(f"tcp dport {{ {', '.join(map(str, _ports(plan)))} }} counter {verdict}")
+    if plan.bypass:
+        middle = "tcp flags & (fin | syn | rst | ack) != syn ct state new,invalid"
+        select.append(f"tcp dport {{ {ports} }} {middle} counter {_nft_queue(plan, bypass=False)}")
+    select.append(f"tcp dport {{ {ports} }} counter {verdict}")
     if plan.other_protocols:
         select += [f"{icmp} type != echo-request counter return" for icmp in ("icmp", "icmpv6")]
         select.append(f"meta l4proto != tcp ct state new counter {verdict}")
@@ -194,13 +203,16 @@ def _iptables_tables(plan: Plan, family: Family) -> Iterator[tuple[str, list[str
 
 
 def _iptables_select(plan: Plan, family: Family) -> list[str]:
-    target = _iptables_queue(plan)
+    target = _iptables_queue(plan, plan.bypass)
     rules = ["-m conntrack --ctstate RELATED,ESTABLISHED --ctdir ORIGINAL -j RETURN"]
     if not plan.loopback:
         rules.append("-i lo -j RETURN")
     ports = _ports(plan)
     for at in range(0, len(ports), PORTS_PER_RULE):
         some = ",".join(map(str, ports[at : at + PORTS_PER_RULE]))
+        if plan.bypass:
+            middle = "-m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate INVALID,NEW"
+            rules.append(f"-p tcp -m multiport --dports {some} {middle} {_iptables_queue(plan, bypass=False)}")
         rules.append(f"-p tcp -m multiport --dports {some} {target}")
     if plan.other_protocols:
         icmp = "-p icmp -m icmp ! --icmp-type 8" if family == 4 else "-p ipv6-icmp -m icmp6 ! --icmpv6-type 128"
@@ -209,16 +221,16 @@ def _iptables_select(plan: Plan, family: Family) -> list[str]:
     return rules
 
 
-def _iptables_queue(plan: Plan) -> str:
+def _iptables_queue(plan: Plan, bypass: bool) -> str:
     first, last = plan.queues[0], plan.queues[-1]
     number = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last} --queue-cpu-fanout"
-    return f"-j NFQUEUE {number}{' --queue-bypass' if plan.bypass else ''}"
+    return f"-j NFQUEUE {number}{' --queue-bypass' if bypass else ''}"
 
 
-def _nft_queue(plan: Plan) -> str:
+def _nft_queue(plan: Plan, bypass: bool) -> str:
     first, last = plan.queues[0], plan.queues[-1]
     number = f"{first}" if first == last else f"{first}-{last}"
-    flags = ["bypass"] * plan.bypass + ["fanout"] * (first != last)
+    flags = ["bypass"] * bypass + ["fanout"] * (first != last)
     return f"queue num {number} {','.join(flags)}".rstrip()
 
 
