@@ -79,13 +79,17 @@ static void answer(const uint8_t *data, size_t size, size_t limit)
     enum dns_kind kind = dns_read(query, size, &all, &q);
     assert(kind == DNS_SILENCE || (size >= DNS_HEADER_BYTES && !(query[2] & 0x80)));
     if (kind == DNS_QUERY) {
+        if (q.cookie_size) { /* the loop gives one: dnsloop.c */
+            memcpy(q.cookies, q.cookie, 8);
+            q.cookies_size = 24;
+        }
         size_t len = dns_reply(&q, 7, limit, reply, &told);
         assert(len <= (limit > DNS_CLASSIC_BYTES ? limit : DNS_CLASSIC_BYTES));
         assert(len == 0 || (len >= DNS_HEADER_BYTES + q.question_size && memcmp(reply, query, 2) == 0));
         assert(len == 0 || memcmp(reply + DNS_HEADER_BYTES, query + DNS_HEADER_BYTES, q.question_size) == 0);
         assert(len == 0 || (reply[2] & 0x80 && told.rcode == (reply[3] & 15)));
         if (len)
-            assert(dns_cut(&q, reply) <= DNS_HEADER_BYTES + q.question_size + 11u);
+            assert(dns_cut(&q, reply) <= DNS_HEADER_BYTES + q.question_size + 11u + (q.cookies_size ? 28u : 0u));
     } else if (kind == DNS_BROKEN) {
         assert(dns_bare(query, DNS_FORMERR, reply) == DNS_HEADER_BYTES && reply[2] & 0x80);
     }
