@@ -8,7 +8,10 @@ COMMANDS = {
     "tarpit": ("spamcannibal.commands.tarpit", "Hold listed sources at the packet level."),
     "firewall": ("spamcannibal.commands.firewall", "Show, apply or remove the rules that queue packets to the tarpit."),
     "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
-    "export": ("spamcannibal.commands.export", "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others."),
+    "export": (
+        "spamcannibal.commands.export",
+        "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others.",
+    ),
     "list": ("spamcannibal.commands.list_", "Add, remove or show listings."),
     "db": ("spamcannibal.commands.db", "Check, back up, dump, load or import the database."),
     "config": ("spamcannibal.commands.config", "Check or show the settings."),
