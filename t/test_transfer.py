@@ -231,10 +231,10 @@ def test_a_signed_reply_fits_the_datagram(primary: Primary) -> None:
 
 def test_more_transfers_than_the_cap_are_told_to_come_again(tmp_path: Path) -> None:
     primary = Primary(tmp_path, limit=1)
-    primary.transfers._running = 1
+    primary.transfers.running = 1
     assert first(primary, wanted("AXFR")).rcode() == dns.rcode.SERVFAIL
-    primary.transfers._running = 0
-    assert first(primary, wanted("AXFR")).rcode() == 0 and primary.transfers._running == 0
+    primary.transfers.running = 0
+    assert first(primary, wanted("AXFR")).rcode() == 0 and primary.transfers.running == 0
     primary.close()
 
 
@@ -242,7 +242,7 @@ def test_a_store_that_fails_ends_the_transfer_and_is_told(primary: Primary, monk
     primary.store.close()
     with pytest.raises(ConnectionError):
         exchange(primary.transfers, primary.view, wanted("AXFR").to_wire())
-    assert primary.events[-1]["result"] not in ("done", "ended early") and primary.transfers._running == 0
+    assert primary.events[-1]["result"] not in ("done", "ended early") and primary.transfers.running == 0
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_secondary_that_takes_nothing_is_cut_off(running: Running) -> None:
         slow.sendall(framed(dns.message.make_query(ZONE, "AXFR")))
         wait_for(lambda: any(event["verb"] == "XFER" for event in running.primary.events), "it is told")
     assert running.primary.events[-1]["result"] == "ended early"
-    assert running.primary.transfers._running == 0
+    assert running.primary.transfers.running == 0
 
 
 def test_transfers_past_the_cap_are_refused_for_now_and_others_are_answered(running: Running) -> None:
@@ -90,7 +90,7 @@ def test_transfers_past_the_cap_are_refused_for_now_and_others_are_answered(runn
     with running.tcp(4096) as one, running.tcp(4096) as two, running.tcp() as third:
         one.sendall(framed(query))
         two.sendall(framed(query))
-        wait_for(lambda: running.primary.transfers._running == 2, "both run")
+        wait_for(lambda: running.primary.transfers.running == 2, "both run")
         third.sendall(framed(query) + framed(asked))
         replies = messages(third)
         rcodes = {next(replies).rcode(), next(replies).rcode()}

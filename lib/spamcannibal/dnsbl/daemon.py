@@ -89,6 +89,7 @@ class Daemon:
             "serial": max(publisher.seq, 0) if publisher else 0,
             "entries": publisher.entries if publisher else 0,
             "text_failures": publisher.texts.failures if publisher else 0,
+            **(self._secondaries.figures if self._secondaries else {}),
         }
 
     def run(self, signals: Signals) -> None:

@@ -36,6 +36,12 @@ class Secondaries:
         self.notifier = Notifier(log)
         self._subscribe(view, terms)
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return what metrics say of us."""
+        counted = {f"transfers_{name}": count for name, count in self.transfers.counters.items()}
+        return {"notify_unanswered": self.notifier.unanswered, "transfers_running": self.transfers.running, **counted}
+
     def adopt(self, view: View, terms: Terms) -> None:
         """Serve other zones."""
         self.transfers.adopt(view, _policy(terms))

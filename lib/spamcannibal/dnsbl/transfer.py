@@ -81,7 +81,7 @@ class Transfers:
         self._log = log
         self._limit = limit
         self._pool = ThreadPoolExecutor(limit, thread_name_prefix="transfer")
-        self._running = 0
+        self.running = 0
         self._view, self._policy = view, policy
         self._since = dict.fromkeys(_zones(view), view.serial())
         self.counters: Counter[str] = Counter()
@@ -147,7 +147,7 @@ class Transfers:
                 return _signed(next(Packer(query).messages([stream.soa(zone, serial)])), caller)
         if not caller.transport.is_stream:
             return _signed(tsig.bare(message, wire.REFUSED), caller)
-        if self._running >= self._limit:
+        if self.running >= self._limit:
             self._log.emit("XFER", zone=zone.name, peer=format_addr(caller.addr), result="busy")
             return _signed(tsig.bare(message, wire.SERVFAIL), caller)
         since = None if has is None else serial - (serial - has) % (1 << SERIAL_BITS)
@@ -159,7 +159,7 @@ class Transfers:
 
     async def _streamed(self, job: "_Job") -> AsyncGenerator[bytes, None]:
         """Yield the messages of a transfer, read and packed in a thread."""
-        self._running += 1
+        self.running += 1
         loop = asyncio.get_running_loop()
         began, size, result = time.monotonic(), 0, "ended early"
         try:
@@ -172,7 +172,7 @@ class Transfers:
         except SpamCannibalError as error:
             result = str(error)
         finally:
-            self._running -= 1
+            self.running -= 1
             self.counters[f"{job.form}_{'done' if result == 'done' else 'failed'}"] += 1
             told = {"form": job.form, "serial": job.serial, "since": job.since, "bytes": size, "result": result}
             took = round(time.monotonic() - began, 3)
