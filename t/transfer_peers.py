@@ -21,10 +21,11 @@ from spamcannibal.addr import make_key, mask, parse_addr, reversed_name, split_k
 from spamcannibal.dnsbl import tsig
 from spamcannibal.dnsbl.access import parse_grant
 from spamcannibal.dnsbl.answer import TCP, Pending, Transport, View, answer
+from spamcannibal.dnsbl.colours import COLOURS, Colour
 from spamcannibal.dnsbl.publisher import Publisher
 from spamcannibal.dnsbl.transfer import Policy, Transfers
 from spamcannibal.dnsbl.zone import ZoneSpec
-from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Mode
+from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED, SHADOW, Mode
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
 
@@ -34,6 +35,7 @@ KEY = tsig.Key((b"xfer",), "hmac-sha256", b"a secret of thirty-two bytes ...")
 THEIRS = dns.tsig.Key("xfer", KEY.secret, "hmac-sha256")
 ZONE_SPEC = replace(SPEC, text="listed here")
 OPEN_SPEC = ZoneSpec("all.example.org", text="listed here", promiscuous=True)
+WHITE_SPEC = ZoneSpec("white.bl.example.org", text="said to be good", colour="white")
 NETS = [bytes((2, 3, 4, 0)), bytes((2, 30, 4, 0)), bytes((22, 3, 4, 0)), bytes((127, 0, 0, 0))]
 NETS_V6 = [parse_addr(text) for text in ("2001:db8::", "2001:db8:0:1::", "2345::", "::ffff:0:0:0", "::")]
 LENGTHS = (20, 22, 24, 24, 25, 28, 31, 32, 32, 32, 32), (17, 19, 47, 48, 56, 62, 64, 64, 64, 67, 128, 128)
@@ -49,7 +51,9 @@ class NoGuard:
 class Primary:
     """A store, what is published of it, and its transfers; with a source of random changes."""
 
-    def __init__(self, path: Path, specs: tuple[ZoneSpec, ...] = (ZONE_SPEC, OPEN_SPEC), **options: int) -> None:
+    def __init__(
+        self, path: Path, specs: tuple[ZoneSpec, ...] = (ZONE_SPEC, OPEN_SPEC, WHITE_SPEC), **options: int
+    ) -> None:
         self.store = Store(Env(path / "store"), NoGuard())
         self.publisher = Publisher(self.store, specs)
         self.publisher.load()
@@ -100,7 +104,10 @@ class Primary:
             contrib = hearsay if dice.random() < 0.3 else None
             if len(split_key(key)[0]) == 4 and len(key) == 4:
                 text += dice.choice(("", " for $ and $$"))
-            item = NewListing(key, text=text, source="admin:me", flags=dice.choice(FLAGS), contrib=contrib)
+            colour = Colour(PROVEN_CODE, dice.choice(FLAGS))
+            if dice.random() < 0.4:
+                colour = dice.choice((COLOURS["white"], COLOURS["brown"]))
+            item = NewListing(key, *colour[:1], text, "admin:me", flags=colour.flags, contrib=contrib)
             self.store.list([item], NOW)
         elif action < 0.7:
             self.store.unlist([dice.choice(listed)], "admin:me", "gone", NOW)
