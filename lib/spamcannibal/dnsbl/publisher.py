@@ -21,7 +21,7 @@ from spamcannibal.record import Action
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
 
-STEP = 500  # changes applied at once: about 5 ms, in which no query is answered
+STEP = 500  # changes applied at once: about 5 ms, in which Python answers nobody
 
 
 class Publisher:
