@@ -4,7 +4,6 @@ import dnslib
 
 from spamcannibal.addr import parse_key
 from spamcannibal.dnsbl.answer import UDP, Transport, View, answer
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.compiled import compiled
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, with_colours

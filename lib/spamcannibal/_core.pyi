@@ -76,8 +76,8 @@ class Trap:
 class NfqLoop:
     """The packet loop of one kernel queue that the netlink socket `fd` is bound to; `fd` stays the caller's.
 
-    run() serves without the GIL until stop(), or raises OSError when the queue is lost. drain() takes what was noted since
-    the last drain: (listed, unlisted, events), a sighting (addr, count, first_ms, last_ms), an event
+    run() serves without the GIL until stop(), or raises OSError when the queue is lost. drain() takes what was noted
+    since the last drain: (listed, unlisted, events), a sighting (addr, count, first_ms, last_ms), an event
     (time_ms, name, mode, src, sport, dst, dport). OSError from the constructor: no right or no memory.
     """
 
