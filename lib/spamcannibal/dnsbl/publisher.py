@@ -83,13 +83,9 @@ class Publisher:
 
 
 def read_text(store: Store, key: bytes) -> str:
-    """Return a listing's own text: its newest change's, else what another list said."""
+    """Return the own text of the listing of a key."""
     listing = store.get_key(key)
-    change = store.change(listing.seq) if listing else None
-    if change and change.text:
-        return change.text
-    contrib = store.contrib(key)
-    return contrib.text if contrib else ""
+    return store.text(listing) if listing else ""
 
 
 def _view(specs: Iterable[ZoneSpec], listings: Listings, follower: Follower, texts: Texts) -> View:

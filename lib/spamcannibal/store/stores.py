@@ -189,6 +189,11 @@ class Store:
         """Give one journal record: text and source of a listing are in that of its seq."""
         return self._record("journal", record.pack_seq(seq), lambda data: record.unpack_change(seq, data))
 
+    def text(self, listing: Listing) -> str:
+        """Give a listing's own text, "" if it has none."""
+        change = self.change(listing.seq)
+        return change.text if change else ""
+
     def change_at(self, key: bytes, seq: int) -> Change | None:
         """Give a key's newest change of number `seq` or lower: it tells what the key was then."""
 

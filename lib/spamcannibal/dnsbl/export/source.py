@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 from spamcannibal import record
 from spamcannibal.dnsbl.export.entry import Entry, Row, Select, of_key, ordered
-from spamcannibal.record import Listing
 from spamcannibal.store.stores import Store
 
 PAGE_LIMIT = 5000
@@ -39,7 +38,7 @@ class StoreEntries:
             self.count += 1
             if self._in_full:
                 listing = record.unpack_listing(data)
-                yield of_key(key, code, self._text(key, listing), listing)
+                yield of_key(key, code, self._store.text(listing), listing)
             else:
                 yield of_key(key, code)
 
@@ -50,11 +49,3 @@ class StoreEntries:
             yield from rows
             self._progress(len(rows))
             after = page[-1][0]
-
-    def _text(self, key: bytes, listing: Listing) -> str:
-        """Return a listing's own text: its newest change's, else what another list said."""
-        change = self._store.change(listing.seq)
-        if change and change.text:
-            return change.text
-        contrib = self._store.contrib(key)
-        return contrib.text if contrib else ""
