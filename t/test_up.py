@@ -87,6 +87,13 @@ class Up:
             if match := re.search(pattern, line):
                 return match
 
+    def each(self, *patterns: str) -> None:
+        """Wait for a line of each pattern, in whatever order they come."""
+        wanted = set(patterns)
+        while wanted:
+            line = self.line("|".join(wanted)).string
+            wanted = {pattern for pattern in wanted if not re.search(pattern, line)}
+
     def end(self) -> int:
         """Wait for the end and take the rest of its lines."""
         code = self.process.wait(LIMIT_S)
@@ -179,8 +186,7 @@ def test_sighup_is_passed_on() -> None:
 
 def test_sighup_does_not_reach_one_that_is_still_starting() -> None:
     with up({"one": service(SERVICE), "two": service(DEAF)}) as it:
-        it.line("deaf")
-        it.line("READY service=one")
+        it.each("deaf", "READY service=one")
         it.process.send_signal(signal.SIGHUP)
         it.line(r"one \| reloaded")
         assert not any("RELOAD service=two" in line or "EXIT" in line for line in it.seen)
