@@ -1,8 +1,8 @@
 /* The named peer of bench_nfqueue: the usual libnetfilter_queue program, one recv and one verdict a packet.
  *
- *     nfq_peer QUEUE LENGTH [FILE]
+ *     nfq_peer QUEUE LENGTH [FILE | -]
  *
- * Without FILE every packet is ACCEPTed unseen. With FILE (listed addresses, 4 bytes each, network order) a listed
+ * Without FILE every packet is ACCEPTed unseen. With "-" that is done 128 at a time, by recvmmsg and one batch verdict. With FILE (listed addresses, 4 bytes each, network order) a listed
  * source's SYN is answered with a SYN/ACK through a raw IP socket and DROPped, as a straightforward tarpit in C would
  * do it. Prints READY when the queue is bound; ends on SIGTERM. */
 
@@ -106,18 +106,48 @@ static int on_packet(struct nfq_q_handle *q, struct nfgenmsg *msg, struct nfq_da
     return nfq_set_verdict(q, id, NF_ACCEPT, 0, NULL);
 }
 
+static uint32_t last_id;
+
+static int on_packet_of_batch(struct nfq_q_handle *q, struct nfgenmsg *msg, struct nfq_data *data, void *arg)
+{
+    (void)q, (void)msg, (void)arg;
+    struct nfqnl_msg_packet_hdr *header = nfq_get_msg_packet_hdr(data);
+    if (header)
+        last_id = ntohl(header->packet_id);
+    return 0;
+}
+
+static void run_batches(struct nfq_handle *h, struct nfq_q_handle *q, int fd)
+{
+    enum { BATCH = 128 };
+    static char bufs[BATCH][1024] __attribute__((aligned(8)));
+    static struct mmsghdr messages[BATCH];
+    static struct iovec parts[BATCH];
+    for (int i = 0; i < BATCH; i++) {
+        parts[i] = (struct iovec){bufs[i], sizeof bufs[i]};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+    }
+    for (int n; (n = recvmmsg(fd, messages, BATCH, MSG_WAITFORONE, NULL)) > 0;) {
+        for (int i = 0; i < n; i++)
+            nfq_handle_packet(h, bufs[i], (int)messages[i].msg_len);
+        nfq_set_verdict_batch(q, last_id, NF_ACCEPT);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: nfq_peer QUEUE LENGTH [FILE]\n");
+        fprintf(stderr, "usage: nfq_peer QUEUE LENGTH [FILE | -]\n");
         return 2;
     }
-    if (argc > 3) {
+    int is_batched = argc > 3 && !strcmp(argv[3], "-");
+    if (argc > 3 && !is_batched) {
         load(argv[3]);
         raw = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
     }
     struct nfq_handle *h = nfq_open();
-    struct nfq_q_handle *q = h ? nfq_create_queue(h, (uint16_t)atoi(argv[1]), on_packet, NULL) : NULL;
+    struct nfq_q_handle *q = h ? nfq_create_queue(h, (uint16_t)atoi(argv[1]), is_batched ? on_packet_of_batch : on_packet, NULL)
+                               : NULL;
     unsigned length = (unsigned)atoi(argv[2]);
     if (!q || nfq_set_mode(q, NFQNL_COPY_PACKET, 128) < 0 || nfq_set_queue_maxlen(q, length) < 0) {
         perror("nfq_peer");
@@ -127,6 +157,8 @@ int main(int argc, char **argv)
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
     puts("READY");
     fflush(stdout);
+    if (is_batched)
+        run_batches(h, q, fd);
     static char buf[4096] __attribute__((aligned(8)));
     for (ssize_t n; (n = recv(fd, buf, sizeof buf, 0)) >= 0;)
         nfq_handle_packet(h, buf, (int)n);
