@@ -2,9 +2,10 @@
  *
  *     nfq_peer QUEUE LENGTH [FILE | -]
  *
- * Without FILE every packet is ACCEPTed unseen. With "-" that is done 128 at a time, by recvmmsg and one batch verdict. With FILE (listed addresses, 4 bytes each, network order) a listed
- * source's SYN is answered with a SYN/ACK through a raw IP socket and DROPped, as a straightforward tarpit in C would
- * do it. Prints READY when the queue is bound; ends on SIGTERM. */
+ * Without FILE every packet is ACCEPTed unseen. With "-" that is done 128 at a time, by recvmmsg and one batch verdict.
+ * With FILE (listed addresses, 4 bytes each, network order) a listed source's SYN is answered with a SYN/ACK through a
+ * raw IP socket and DROPped, as a straightforward tarpit in C would do it. Prints READY when the queue is bound; ends
+ * on SIGTERM. */
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
