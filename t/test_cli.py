@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from spamcannibal import __version__
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.commands import COMMANDS, common, main
-from spamcannibal.config import Settings, StoreSettings
 from spamcannibal.errors import ConfigError, NeverListed, StoreError, Unavailable
+from spamcannibal.settings import Settings
+from spamcannibal.settings.base import StoreSettings
 from spamcannibal.store.batch import NewListing
 
 LIB = Path(__file__).parent.parent / "lib"

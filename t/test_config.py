@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from spamcannibal import checks, config, decode
 from spamcannibal.commands.main import cli
 from spamcannibal.errors import ConfigError
+from spamcannibal.settings import Settings
+from spamcannibal.settings.dnsbl import ZoneSettings
+from spamcannibal.settings.tarpit import TarpitSettings
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "spamcannibal.toml"
 
@@ -37,18 +40,18 @@ def keys(kind):
 def test_the_shipped_file_names_every_key_with_its_default():
     shipped = tomllib.loads(uncommented(SHIPPED.read_text("utf-8")))
     (zone,) = shipped["dnsbl"]["zone"]
-    defaults = msgspec.to_builtins(config.Settings())
+    defaults = msgspec.to_builtins(Settings())
     for section, table in shipped.items():
         assert sorted(table) == sorted(defaults[section])
     reading = config.read(SHIPPED)
     assert reading.problems == () and reading.origins == {}
     assert sorted(shipped) == sorted(defaults)
-    assert sorted(zone) == sorted(keys(config.ZoneSettings))
+    assert sorted(zone) == sorted(keys(ZoneSettings))
 
 
 def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
     shipped = config.load(write(tmp_path, uncommented(SHIPPED.read_text("utf-8"))))
-    assert shipped.dnsbl.zone == (config.ZoneSettings(name="bl.example.org"),)
+    assert shipped.dnsbl.zone == (ZoneSettings(name="bl.example.org"),)
     plain = config.load(write(tmp_path, ""))
     assert msgspec.structs.replace(shipped, dnsbl=plain.dnsbl) == plain
     assert shipped.dnsbl.listen == plain.dnsbl.listen
@@ -56,7 +59,7 @@ def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
 
 def test_without_any_file_the_defaults_hold(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "DEFAULT_PATH", tmp_path / "none.toml")
-    assert config.load().tarpit == config.TarpitSettings()
+    assert config.load().tarpit == TarpitSettings()
     assert config.load().guard.never_list == str(tmp_path / "never-list")
 
 
@@ -228,8 +231,8 @@ VALUES = st.one_of(LEAVES, st.lists(LEAVES, max_size=3))
 def files(draw):
     """TOML of known and unknown keys with values of any type."""
     lines = []
-    for section in draw(st.lists(st.sampled_from([*keys(config.Settings), "other"]), unique=True)):
-        kind = {field.name: field.type for field in msgspec.structs.fields(config.Settings)}.get(section)
+    for section in draw(st.lists(st.sampled_from([*keys(Settings), "other"]), unique=True)):
+        kind = {field.name: field.type for field in msgspec.structs.fields(Settings)}.get(section)
         lines.append(f"[{section}]")
         for key in draw(st.lists(st.sampled_from([*(keys(kind) if kind else ()), "other"]), unique=True, max_size=4)):
             lines.append(f"{key} = {literal(draw(VALUES))}")

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcannibal.commands.firewall import command
-from spamcannibal.config import FirewallSettings, Settings, TarpitSettings
+from spamcannibal.settings import Settings
+from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 from spamcannibal.tarpit import rules
 from spamcannibal.tarpit.firewall import plan
 from spamcannibal.tarpit.rules import CHAIN, Family, Plan

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_key
 from spamcannibal.commands.tarpit import override
-from spamcannibal.config import Settings
 from spamcannibal.errors import ConfigError, StoreError
 from spamcannibal.events import EventLog
 from spamcannibal.record import EXCLUDED, PROVEN_CODE, SHADOW, Action, Change, Mode
+from spamcannibal.settings import Settings
 from spamcannibal.tarpit.chores import LONGEST_WAIT_S, Chore, Worker
 from spamcannibal.tarpit.keep import load_secret, load_slots, save_slots
 from spamcannibal.tarpit.notes import (

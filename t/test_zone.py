@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from dnsbl_peers import SPEC, ZONE
 from spamcannibal.addr import parse_reversed
-from spamcannibal.config import ZoneSettings
 from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.names import holds_test_point, is_host, readings
 from spamcannibal.dnsbl.zone import (
@@ -26,6 +25,7 @@ from spamcannibal.dnsbl.zone import (
 )
 from spamcannibal.errors import ConfigError
 from spamcannibal.record import EXCLUDED, PUBLISHED, table_value
+from spamcannibal.settings.dnsbl import ZoneSettings
 
 ZONES = Zones([compile_zone(SPEC)])
 

@@ -13,9 +13,10 @@ import click
 import msgspec
 
 from spamcannibal.addr import format_key, parse_addr
-from spamcannibal.config import Settings, load
+from spamcannibal.config import load
 from spamcannibal.errors import AddrError, ConfigError, Unavailable
 from spamcannibal.guard import NeverList, parse_fib_trie, parse_if_inet6, parse_never_list
+from spamcannibal.settings import Settings
 
 if TYPE_CHECKING:
     from spamcannibal.store.stores import Store

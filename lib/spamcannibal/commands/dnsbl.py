@@ -12,12 +12,12 @@ import click
 from spamcannibal.addr import format_addr, make_key, mask, parse_addr, parse_endpoint
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store
 from spamcannibal.commands.dnsbl_serve import serve, zone_specs
-from spamcannibal.config import Settings
 from spamcannibal.dnsbl import answer, client
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.publisher import read_text
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
 from spamcannibal.errors import ConfigError, StoreError, Unavailable
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 
 QUERY_S = 2.0

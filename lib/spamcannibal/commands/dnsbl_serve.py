@@ -21,7 +21,6 @@ from spamcannibal._core import RateLimit, Talkers
 from spamcannibal.addr import parse_endpoint, parse_key
 from spamcannibal.checks import is_secret
 from spamcannibal.commands.common import config_path, load_settings, open_store
-from spamcannibal.config import DnsblSettings, Settings
 from spamcannibal.dnsbl import metrics
 from spamcannibal.dnsbl.access import keys_named
 from spamcannibal.dnsbl.answer import View
@@ -36,6 +35,8 @@ from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, to_labels, wi
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify
+from spamcannibal.settings import Settings
+from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.store.stores import Store
 
 PREPARE_S = 30.0

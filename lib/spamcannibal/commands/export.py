@@ -15,7 +15,6 @@ import msgspec
 
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, progress
-from spamcannibal.config import Settings
 from spamcannibal.dnsbl.client import over_network
 from spamcannibal.dnsbl.export import drift, entry, files, follow, kernel, sample
 from spamcannibal.dnsbl.export.facts import Facts, Item
@@ -24,6 +23,7 @@ from spamcannibal.dnsbl.zone import ZoneSpec, compile_zone, with_colours
 from spamcannibal.errors import ConfigError, StoreError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.service import Signals, notify, watchdog_s
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 
 QUERY_S = 2.0

@@ -12,11 +12,11 @@ import click
 
 from spamcannibal.addr import format_addr, listing_key, parse_addr, parse_key, split_key
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
-from spamcannibal.config import Settings
 from spamcannibal.decode import DURATIONS, parse_quantity, shown
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError
 from spamcannibal.record import FLAG_NAMES, PUBLISHED, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
 
 COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")

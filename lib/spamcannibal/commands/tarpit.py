@@ -10,10 +10,10 @@ import msgspec
 
 from spamcannibal.checks import QUEUES_FORM, is_queues
 from spamcannibal.commands.common import load_settings, open_store, progress
-from spamcannibal.config import Settings
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.service import CAP_NET_ADMIN, CAP_NET_RAW, Signals, drop_privileges
+from spamcannibal.settings import Settings
 
 MODES = ["throttle", "persist", "stutter", "drop", "observe"]
 

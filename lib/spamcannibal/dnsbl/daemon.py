@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import Protocol
 
-from spamcannibal.config import Settings
 from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.publisher import STEP, Publisher
 from spamcannibal.dnsbl.responder import Log
@@ -26,6 +25,7 @@ from spamcannibal.dnsbl.server import Server
 from spamcannibal.dnsbl.zone import ZoneSpec
 from spamcannibal.errors import SpamCannibalError, Unavailable
 from spamcannibal.service import Signals, notify, watchdog_s
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 
 COMPLAIN_S = 10.0

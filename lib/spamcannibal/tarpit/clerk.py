@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spamcannibal._core import NfqLoop, Trap
-from spamcannibal.config import Settings
 from spamcannibal.events import EventLog
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.keep import save_slots
 from spamcannibal.tarpit.notes import (

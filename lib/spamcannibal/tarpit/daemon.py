@@ -23,10 +23,11 @@ from pathlib import Path
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from spamcannibal._core import AddrTable, NfqLoop, Trap
-from spamcannibal.config import Settings, TarpitSettings
 from spamcannibal.errors import ConfigError, SpamCannibalError, Unsupported
 from spamcannibal.events import EventLog
 from spamcannibal.service import CAP_NET_ADMIN, Signals, notify, set_capabilities, watchdog_s
+from spamcannibal.settings import Settings
+from spamcannibal.settings.tarpit import TarpitSettings
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.chores import Chore, Worker

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from spamcannibal.addr import format_key
 from spamcannibal.checks import queue_range
-from spamcannibal.config import Settings
 from spamcannibal.errors import Unavailable, Unsupported
 from spamcannibal.service import CAP_NET_ADMIN
+from spamcannibal.settings import Settings
 from spamcannibal.tarpit import rules
 from spamcannibal.tarpit.rules import Family, Plan, Rule
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from spamcannibal.config import Settings
 from spamcannibal.record import EXCLUDED, SHADOW, Action, Change, Mode
+from spamcannibal.settings import Settings
 
 Sighting = tuple[bytes, int, int, int]
 Event = tuple[int, str, str, bytes, int, bytes, int]

@@ -1,0 +1,58 @@
+"""All settings as frozen structs: one module a part, one Settings over them, and what no single key can say.
+
+A section is a struct and its table of CHECKS (decode.py); a new one is named here in Settings, in CHECKS, and, where
+its keys can contradict each other or hold paths, in conflicts and resolved. conf/spamcannibal.toml explains each key.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from spamcannibal.decode import Checks
+from spamcannibal.settings import base, dnsbl, tarpit
+from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
+from spamcannibal.settings.dnsbl import DnsblSettings
+from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
+
+# An empty text means "not set" where a default is empty.
+CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS}
+
+
+class Settings(Struct, frozen=True):
+    store: StoreSettings = StoreSettings()
+    guard: GuardSettings = GuardSettings()
+    tarpit: TarpitSettings = TarpitSettings()
+    firewall: FirewallSettings = FirewallSettings()
+    dnsbl: DnsblSettings = DnsblSettings()
+    services: ServicesSettings = ServicesSettings()
+    log: LogSettings = LogSettings()
+
+
+def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield (section.key, the rest of the message) for keys that contradict each other."""
+    tarpit, services, zones = settings.tarpit, settings.services, settings.dnsbl.zone
+    shortest = len(f"220 {tarpit.greeting_name}\r\n")
+    if tarpit.greeting_name and shortest <= tarpit.throttle_window:
+        yield "tarpit.throttle_window", f": got {tarpit.throttle_window}, want below the greeting's {shortest} bytes"
+    if services.restart_max_s < services.restart_initial_s:
+        yield "services.restart_max_s", f": got {services.restart_max_s}, want at least restart_initial_s"
+    names = [zone.name.lower() for zone in zones]
+    for i, zone in enumerate(zones):
+        if zone.name.lower() in names[:i]:
+            yield "dnsbl.zone", f"[{i}].name: the same zone twice, got {zone.name}"
+        if zone.expire_s <= zone.refresh_s + zone.retry_s:
+            yield "dnsbl.zone", f"[{i}].expire_s: got {zone.expire_s}, want above refresh_s + retry_s (RFC 1912)"
+
+
+def resolved(settings: Settings, base: Path) -> Settings:
+    """Return the settings with absolute paths."""
+    replace, dnsbl = msgspec.structs.replace, settings.dnsbl
+    keys = tuple(replace(key, secret_file=str(base / key.secret_file)) for key in dnsbl.key)
+    return replace(
+        settings,
+        dnsbl=replace(dnsbl, key=keys),
+        store=replace(settings.store, path=str(base / settings.store.path)),
+        guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),
+    )
