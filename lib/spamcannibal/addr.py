@@ -121,6 +121,21 @@ def covers(outer_key: bytes, inner_key: bytes) -> bool:
     return len(outer) == len(inner) and outer_plen <= inner_plen and mask(inner, outer_plen) == outer
 
 
+def range_keys(first: bytes, last: bytes) -> list[bytes]:
+    """Return the keys of the fewest prefixes that hold the addresses first to last; AddrError if there are none."""
+    at, end, bits = int.from_bytes(first, "big"), int.from_bytes(last, "big") + 1, len(first) * 8
+    if len(first) != len(last) or at >= end:
+        raise AddrError(f"not a range: got {format_addr(first)}-{format_addr(last)}, want the lower address first")
+    keys = []
+    while at < end:
+        size = (at & -at) if at else 1 << bits
+        while size > end - at:
+            size >>= 1
+        keys.append(make_key(at.to_bytes(bits // 8, "big"), bits - (size.bit_length() - 1)))
+        at += size
+    return keys
+
+
 def overlaps(a: bytes, b: bytes) -> bool:
     """Tell whether two keys have an address in common."""
     return covers(a, b) or covers(b, a)
