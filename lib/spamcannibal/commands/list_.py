@@ -1,35 +1,25 @@
 """`spamcannibal list`: add, remove or show listings."""
 
-import getpass
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import IO, Any
 
 import click
 
-from spamcannibal.addr import format_addr, listing_key, parse_addr, parse_key, split_key
+from spamcannibal.addr import listing_key, parse_addr, parse_key, split_key
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
-from spamcannibal.decode import DURATIONS, parse_quantity, shown
+from spamcannibal.commands.moments import duration
+from spamcannibal.commands.rows import LISTING_COLUMNS, admin_source, change_row, contrib_row, listing_row, piece_row
+from spamcannibal.decode import shown
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError
-from spamcannibal.record import FLAG_NAMES, PUBLISHED, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.record import PUBLISHED, Listing, Mode
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
 
-COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")
 PAGE_LIMIT = 1000
 ADDRESSES_HELP = "ADDRESSES are addresses or prefixes; - reads them from standard input, one a line."
-
-
-def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Read a duration such as 36h or 30d, as seconds."""
-    seconds = None if value is None else parse_quantity(value, DURATIONS)
-    if value is not None and not seconds:
-        raise click.BadParameter(f"got {shown(value)}, want a number with s, m, h, d or w, such as 36h or 30d")
-    return seconds
 
 
 def _code(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
@@ -65,7 +55,7 @@ def command() -> None:
 )
 @click.option(
     "--expires",
-    callback=_duration,
+    callback=duration,
     metavar="DURATION",
     help="Take it off after this time, such as 36h or 30d; default never.",
 )
@@ -151,13 +141,13 @@ def show(ctx: click.Context, addresses: tuple[str, ...], limit: int, as_json: bo
     try:
         if not addresses:
             rows = _page(store, limit)
-            emit(rows, COLUMNS, as_json)
+            emit(rows, LISTING_COLUMNS, as_json)
             more = store.counts()["tarpit"] - len(rows)
             if more > 0:
                 click.echo(f"… and {more} more; see --limit", err=True)
             return
         found = [(text, _find(store, text)) for text in _words(addresses)]
-        emit([row for _, row in found if row is not None], COLUMNS, as_json)
+        emit([row for _, row in found if row is not None], LISTING_COLUMNS, as_json)
     finally:
         store.close()
     missing = [text for text, row in found if row is None]
@@ -196,7 +186,7 @@ def _new(key: bytes, options: dict[str, Any], evidence: bytes | None, now: float
         key,
         code=colour.code if colour else options["code"],
         text=options["text"],
-        source=_source(),
+        source=admin_source(),
         mode=Mode[options["mode"].upper()],
         expiry_ms=int((now + options["expires"]) * 1000) if options["expires"] else 0,
         evidence=evidence,
@@ -223,7 +213,7 @@ def _remove(store: Store, keys: list[bytes], reason: str, dry_run: bool) -> list
         if dry_run:
             seqs = [None if store.get_key(key) else 0 for key in part]
         else:
-            seqs = list(store.unlist(part, _source(), reason, time.time()))
+            seqs = list(store.unlist(part, admin_source(), reason, time.time()))
         rows += (
             {"key": key, "done": "not listed" if seq == 0 else "removed", "seq": seq}
             for key, seq in zip(part, seqs, strict=True)
@@ -235,7 +225,7 @@ def _page(store: Store, limit: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     after: bytes | None = None
     while page := store.page("tarpit", after, min(limit - len(rows), PAGE_LIMIT) if limit else PAGE_LIMIT):
-        rows += (_row(key, listing, store.change(listing.seq)) for key, listing in page)
+        rows += (listing_row(key, listing, store.change(listing.seq)) for key, listing in page)
         after = page[-1][0]
         if limit and len(rows) >= limit:
             break
@@ -253,67 +243,11 @@ def _find(store: Store, text: str) -> dict[str, Any] | None:
         listing = store.get_key(key)
     if listing is None:
         return None
-    row = _row(key, listing, store.change(listing.seq))
-    row["contrib"] = _contrib(store.contrib(key))
-    row["evidence"] = [_piece(piece) for piece in store.evidence(key)]
-    row["history"] = [_change(change) for change in store.history(key)]
+    row = listing_row(key, listing, store.change(listing.seq))
+    row["contrib"] = contrib_row(store.contrib(key))
+    row["evidence"] = [piece_row(piece) for piece in store.evidence(key)]
+    row["history"] = [change_row(change) for change in store.history(key)]
     return row
-
-
-def _row(key: bytes, listing: Listing, change: Change | None) -> dict[str, Any]:
-    return {
-        "key": key,
-        "code": format_addr(listing.code),
-        "mode": listing.mode.name.lower(),
-        "flags": [name for bit, name in FLAG_NAMES.items() if listing.flags & bit],
-        "listed": _when(listing.listed_ms),
-        "contact": _when(listing.contact_ms),
-        "expires": _when(listing.expiry_ms),
-        "source": change.source if change else "",
-        "text": change.text if change else "",
-    }
-
-
-def _contrib(contrib: Contrib | None) -> dict[str, Any] | None:
-    if contrib is None:
-        return None
-    return {"zone": contrib.zone, "remote_code": format_addr(contrib.remote_code), "text": contrib.text}
-
-
-def _piece(piece: Piece) -> dict[str, Any]:
-    return {
-        "time": _when(piece.time_ms),
-        "source": piece.source,
-        "body": piece.body.decode("utf-8", "backslashreplace"),
-    }
-
-
-def _change(change: Change) -> dict[str, Any]:
-    return {
-        "seq": change.seq,
-        "time": _when(change.time_ms),
-        "action": change.action.name.lower(),
-        "source": change.source,
-        "text": change.text,
-    }
-
-
-def _when(time_ms: int) -> str | None:
-    """Give a stored time as text, None for none."""
-    if not time_ms:
-        return None
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return str(time_ms)
-
-
-def _source() -> str:
-    """Name who does this: the user behind sudo, if there is one."""
-    try:
-        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
-    except (KeyError, OSError):
-        return f"admin:{os.getuid()}"
 
 
 def _parts(items: list[Any]) -> Iterable[list[Any]]:

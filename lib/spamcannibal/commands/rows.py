@@ -1,0 +1,61 @@
+"""Stored records as rows of a command's output, and who gives the command."""
+
+import getpass
+import os
+from typing import Any
+
+from spamcannibal.addr import format_addr
+from spamcannibal.commands.moments import when
+from spamcannibal.record import FLAG_NAMES, Change, Contrib, Listing, Piece
+
+LISTING_COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")
+
+
+def listing_row(key: bytes, listing: Listing, change: Change | None) -> dict[str, Any]:
+    """Give a listing with source and text of its newest change."""
+    return {
+        "key": key,
+        "code": format_addr(listing.code),
+        "mode": listing.mode.name.lower(),
+        "flags": [name for bit, name in FLAG_NAMES.items() if listing.flags & bit],
+        "listed": when(listing.listed_ms),
+        "contact": when(listing.contact_ms),
+        "expires": when(listing.expiry_ms),
+        "source": change.source if change else "",
+        "text": change.text if change else "",
+    }
+
+
+def contrib_row(contrib: Contrib | None) -> dict[str, Any] | None:
+    """Give what another list said."""
+    if contrib is None:
+        return None
+    return {"zone": contrib.zone, "remote_code": format_addr(contrib.remote_code), "text": contrib.text}
+
+
+def piece_row(piece: Piece) -> dict[str, Any]:
+    """Give a piece of evidence."""
+    return {
+        "time": when(piece.time_ms),
+        "source": piece.source,
+        "body": piece.body.decode("utf-8", "backslashreplace"),
+    }
+
+
+def change_row(change: Change) -> dict[str, Any]:
+    """Give a journal record."""
+    return {
+        "seq": change.seq,
+        "time": when(change.time_ms),
+        "action": change.action.name.lower(),
+        "source": change.source,
+        "text": change.text,
+    }
+
+
+def admin_source() -> str:
+    """Name who does this: the user behind sudo, if there is one."""
+    try:
+        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"admin:{os.getuid()}"
