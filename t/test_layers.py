@@ -79,7 +79,7 @@ OUTSIDE = {
     "click": ("commands.",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
-    "msgspec": ("config", "decode", "record", "settings.", "store.", "commands.", "tarpit.notes"),
+    "msgspec": ("config", "decode", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),
     "scapy": ("tarpit.replay",),

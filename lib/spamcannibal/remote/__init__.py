@@ -1,0 +1,1 @@
+"""Asking other people's blocklists, and not believing everything that they say."""
