@@ -104,7 +104,7 @@ def test_paths_are_relative_to_the_main_file(tmp_path):
     [
         ("[tarpit]\nconections = 3", "tarpit.conections: unknown key, did you mean connections?"),
         ("[tarpt]\na = 3", "tarpt: unknown section, did you mean tarpit?"),
-        ("[zzz]\na = 3", "zzz: unknown section, want one of store, guard, tarpit, firewall, dnsbl, services, log"),
+        ("[zzz]\na = 3", "zzz: unknown section, want one of store, guard, tarpit, firewall, dnsbl, "),
         ("tarpit = 3", "tarpit: not a section, got 3, want [tarpit]"),
         ("tarpit.mode = 'stuter'", "tarpit.mode: wrong value, got 'stuter', want one of throttle, persist, stut"),
         ("tarpit.connections = '3'", "tarpit.connections: wrong value, got '3', want int"),

@@ -11,13 +11,14 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, tarpit
+from spamcannibal.settings import base, dnsbl, remote, tarpit
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
+from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 
 # An empty text means "not set" where a default is empty.
-CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS}
+CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **remote.CHECKS}
 
 
 class Settings(Struct, frozen=True):
@@ -26,6 +27,7 @@ class Settings(Struct, frozen=True):
     tarpit: TarpitSettings = TarpitSettings()
     firewall: FirewallSettings = FirewallSettings()
     dnsbl: DnsblSettings = DnsblSettings()
+    remote: RemoteSettings = RemoteSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 
@@ -50,9 +52,12 @@ def resolved(settings: Settings, base: Path) -> Settings:
     """Return the settings with absolute paths."""
     replace, dnsbl = msgspec.structs.replace, settings.dnsbl
     keys = tuple(replace(key, secret_file=str(base / key.secret_file)) for key in dnsbl.key)
+    store, remote = base / settings.store.path, settings.remote
+    state_file = base / remote.state_file if remote.state_file else store / "remote.json"
     return replace(
         settings,
         dnsbl=replace(dnsbl, key=keys),
-        store=replace(settings.store, path=str(base / settings.store.path)),
+        remote=replace(remote, lists_dir=str(base / remote.lists_dir), state_file=str(state_file)),
+        store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),
     )
