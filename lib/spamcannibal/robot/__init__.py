@@ -1,0 +1,1 @@
+"""Mail robot: signed spam reports in, listings with evidence out, an answer to the submitter."""
