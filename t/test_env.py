@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spamcannibal.errors import ConfigError, StoreError, Unavailable
+from spamcannibal.errors import ConfigError, Replaced, StoreError, Unavailable
 from spamcannibal.store.env import Env
 from spamcannibal.store.gate import FILE_NAME, Gate
 
@@ -239,6 +239,26 @@ def test_who_waits_too_long_is_told_who_is_inside(tmp_path, env):
         os.waitpid(pid, 0)
 
 
+@pytest.mark.parametrize("readonly", [False, True], ids=["writer", "reader"])
+def test_who_has_a_store_open_notices_that_it_is_gone_or_another_one(tmp_path, readonly):
+    path, away = tmp_path / "store", tmp_path / "away"
+    with Env(path) as writer:
+        put(writer, b"k", b"old")
+        with Env(path, readonly=readonly) as env:
+            path.rename(away)
+            with pytest.raises(Unavailable, match="is gone") as caught:
+                get(env, b"k")
+            assert not isinstance(caught.value, Replaced)
+            away.rename(path)
+            assert get(env, b"k") == b"old"
+            path.rename(away)
+            with Env(path) as other:
+                put(other, b"k", b"new")
+                with pytest.raises(Replaced, match="start anew"):
+                    get(env, b"k")
+                assert get(other, b"k") == b"new"
+
+
 def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
     put(env, b"k")
 
@@ -316,7 +336,7 @@ def test_a_missing_parent_a_file_and_a_foreign_database_are_told_apart(tmp_path)
 def test_a_store_of_another_format_is_refused_by_name(tmp_path):
     with Env(tmp_path / "store") as env:
         env.run(lambda txn: env.db("meta").put(b"format", b"9", txn))
-    with pytest.raises(ConfigError, match="got 9, want 1"):
+    with pytest.raises(ConfigError, match="got 9, want 2"):
         Env(tmp_path / "store")
 
 

@@ -11,7 +11,7 @@ from spamcannibal import record
 from spamcannibal.addr import parse_key
 from spamcannibal.errors import StoreError, Unavailable, WireError
 from spamcannibal.guard import parse_never_list
-from spamcannibal.record import EXCLUDED, PUBLISHED, Mode
+from spamcannibal.record import EXCLUDED, PUBLISHED, Cause, Mode
 from spamcannibal.store.backup import backup
 from spamcannibal.store.check import check
 from spamcannibal.store.exchange import dump, load
@@ -40,7 +40,7 @@ def other(tmp_path):
 def fill(store):
     store.list([NewListing(KEYS[0], text="spam", source="robot:é", evidence=b"\xff\x00raw", flags=PUBLISHED)], NOW)
     store.list([NewListing(KEYS[1], mode=Mode.DROP, expiry_ms=5, text='quo"te\n')], NOW)
-    store.list([NewListing(key, contrib=Hearsay("bl.example", b"\x7f\0\0\x09"), text="x") for key in KEYS[2:]], NOW)
+    store.list([NewListing(key, contrib=Hearsay((Cause("bl.example", b"\x7f\0\0\x09"),)), text="x") for key in KEYS[2:]], NOW)
     store.amend(KEYS[1], Amendment(flags=EXCLUDED), "admin:me", NOW)
     store.unlist([KEYS[0], KEYS[4]], "web:owner", "sorry", NOW + 1)
     store.list([NewListing(KEYS[0], text="again", evidence=b"mail")], NOW + 2)
@@ -64,7 +64,7 @@ def test_what_is_dumped_and_loaded_is_the_same_in_every_store(store, other):
 def test_every_line_of_a_dump_is_json(store):
     fill(store)
     lines = [json.loads(line) for line in dump(store)]
-    assert lines[0] == {"record": "head", "format": 1}
+    assert lines[0] == {"record": "head", "format": 2}
     assert lines[-1] == {"record": "end", "lines": len(lines) - 2}
 
 

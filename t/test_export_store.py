@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import stat
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,15 @@ from export_peers import FACTS
 from spamcannibal.addr import format_addr, parse_addr, parse_key
 from spamcannibal.commands.main import cli
 from spamcannibal.dnsbl.colours import COLOURS
-from spamcannibal.dnsbl.export import files, kernel, sample
+from spamcannibal.dnsbl.export import files, kernel, outlet, sample
+from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.export.entry import published, refused
+from spamcannibal.dnsbl.export.figures import Figures, outlet_name
 from spamcannibal.dnsbl.export.follow import Export, Job
 from spamcannibal.dnsbl.export.pace import LONGEST_FACTOR, RETRY_LIMIT_S, Pace
-from spamcannibal.errors import ConfigError, StoreError, Unavailable, Unsupported
+from spamcannibal.errors import ConfigError, Replaced, StoreError, Unavailable, Unsupported
 from spamcannibal.events import EventLog
-from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED
+from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED, Cause
 from spamcannibal.store.stores import Hearsay, NewListing
 from storekit import open_store
 
@@ -33,7 +37,7 @@ def listing(text, flags=PUBLISHED, said="", **given):
 def store(tmp_path):
     made = open_store(tmp_path / "store")
     made.list([listing("10.0.0.0/24"), listing("10.0.0.9", EXCLUDED), listing("2001:db8::/64", said="own $")], NOW)
-    made.list([listing("10.2.0.1", 0, contrib=Hearsay("bl.example", bytes((127, 0, 0, 4))))], NOW)
+    made.list([listing("10.2.0.1", 0, contrib=Hearsay((Cause("bl.example", bytes((127, 0, 0, 4))),)))], NOW)
     yield made
     made.close()
 
@@ -81,6 +85,28 @@ def test_an_export_that_fails_half_way_leaves_the_old_file(tmp_path):
 def test_a_full_disk_is_told_and_leaves_the_old_file():
     with pytest.raises(Unavailable, match="No such file"):
         files.replace(Path("/nonexistent/directory/list"), ["new"])
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = tmp_path / "li[s]t"
+
+    def interrupted():
+        yield "half"
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if pid == 0:
+        files.replace(path, interrupted())
+    os.waitpid(pid, 0)
+    assert [name.endswith(".tmp") for name in inside(tmp_path)] == [True]
+
+    def meanwhile():
+        yield "slow "
+        files.replace(path, ["quick"])
+        yield "writer"
+
+    files.replace(path, meanwhile())
+    assert (path.read_text(), inside(tmp_path)) == ("slow writer", [path.name])
 
 
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo], ids=["directory", "pipe"])
@@ -245,6 +271,101 @@ def test_a_journal_that_does_not_connect_means_everything_anew(store, monkeypatc
     assert len(filter_.scripts) == 2
 
 
+def test_what_a_consumer_may_have_lost_is_exported_anew(store, monkeypatch):
+    filter_ = FakeKernel(monkeypatch)
+    export, _ = exporter(store, Job("nft", refused, FACTS))
+    export.turn(1.0)
+    assert export.is_current and export.turn(1000.0) is None
+    export.renew()
+    assert not export.is_current
+    assert export.turn(2000.0).mode == "full" and export.is_current
+    assert filter_.scripts[0] == filter_.scripts[1]
+
+
+def test_another_store_in_the_place_of_ours_ends_it(store, tmp_path):
+    export, _ = exporter(store, Job("plain", refused, FACTS, tmp_path / "plain"))
+    assert export.turn(1.0).mode == "full"
+    (tmp_path / "store").rename(tmp_path / "old")
+    assert export.turn(1000.0) is None and not export.is_current
+    with open_store(tmp_path / "store").env, pytest.raises(Replaced):
+        export.turn(2000.0)
+
+
+# Figures.
+
+
+def parsed(text):
+    parser = pytest.importorskip("prometheus_client.parser")
+    return {
+        (sample.name.removeprefix(outlet.PREFIX), sample.labels["outlet"], sample.labels.get("kind")): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+ODD = 'plain:/a "b"\\c\nd'
+
+
+def test_figures_are_what_prometheus_reads_whatever_the_outlets_name():
+    drift = Drift(expected=5, held=4, missing=2, surplus=1)
+    assert parsed(outlet.checked(ODD, drift, 12.5)) == {
+        ("checked_timestamp_seconds", ODD, None): 12.5,
+        ("expected_entries", ODD, None): 5,
+        ("held_entries", ODD, None): 4,
+        ("drift_entries", ODD, "missing"): 2,
+        ("drift_entries", ODD, "surplus"): 1,
+        ("drift_entries", ODD, "differs"): 0,
+    }
+    assert parsed(outlet.followed(ODD, 7.25, -1, Counter(exports=3))) == {
+        ("last_success_timestamp_seconds", ODD, None): 7.25,
+        ("serial", ODD, None): 0,
+        ("exports_total", ODD, None): 3,
+        ("failures_total", ODD, None): 0,
+    }
+
+
+def test_following_and_checking_have_no_metric_in_common():
+    names = [
+        {name for name, *_ in parsed(text)}
+        for text in (outlet.followed("o", 0, 0, Counter()), outlet.checked("o", Drift(), 0))
+    ]
+    assert not names[0] & names[1]
+
+
+def test_the_figures_of_an_export_tell_when_it_last_had_all(store, tmp_path):
+    path, prom = tmp_path / "plain", tmp_path / "x.prom"
+    job = Job("plain", refused, FACTS, path)
+    export, said = exporter(store, job)
+    figures = Figures(export, outlet_name(job), prom, EventLog(Lines()))
+    figures.turn()  # nothing exported yet
+    first = {name: value for (name, *_), value in parsed(prom.read_text()).items()}
+    assert (first["last_success_timestamp_seconds"], first["serial"]) == (0, 0)
+    export.turn(1.0)
+    figures.turn()
+    figures.write()
+    done = {name: value for (name, *_), value in parsed(prom.read_text()).items()}
+    assert done["last_success_timestamp_seconds"] > NOW and done["serial"] == store.last_seq()
+    path.unlink()
+    path.mkdir()  # it can't be replaced
+    store.list([listing("10.9.9.9")], NOW)
+    assert export.turn(1000.0) is None and "result=failed" in said[-1]
+    figures.turn()
+    figures.write()
+    failed = {name: value for (name, *_), value in parsed(prom.read_text()).items()}
+    assert failed["last_success_timestamp_seconds"] == done["last_success_timestamp_seconds"]
+    assert (failed["exports_total"], failed["failures_total"]) == (1, 1)
+
+
+def test_figures_that_cannot_be_written_are_told_once_and_harm_nothing(store, tmp_path):
+    log = Lines()
+    export, _ = exporter(store, Job("plain", refused, FACTS, tmp_path / "plain"))
+    figures = Figures(export, "o", tmp_path / "nowhere" / "x.prom", EventLog(log))
+    export.turn(1.0)
+    for _ in range(3):
+        figures.write()
+    assert len(log.lines) == 1 and "METRICS file=" in log.lines[0] and "No such file" in log.lines[0]
+
+
 def test_a_store_that_fails_costs_a_line_and_is_read_again(store, tmp_path, monkeypatch):
     export, said = exporter(store, Job("plain", refused, FACTS, tmp_path / "plain"))
 
@@ -334,6 +455,11 @@ def test_drift_is_shown_and_is_exit_code_1(run, store, tmp_path):
         {"difference": "missing", "entry": "10.2.0.1/32"},
     ]
     assert "10.2.0.2/32" in run("postfix", "-o", path, "--check-drift").output
+    prom = tmp_path / "drift.prom"
+    assert run("postfix", "-o", path, "--check-drift", "--metrics", prom).exit_code == 1
+    told = parsed(prom.read_text())
+    assert [told["drift_entries", f"postfix:{path}", kind] for kind in ("missing", "surplus", "differs")] == [1, 1, 0]
+    assert (told["expected_entries", f"postfix:{path}", None], told["held_entries", f"postfix:{path}", None]) == (4, 4)
 
 
 @pytest.mark.parametrize("name", ["ip4set", "combined", "bind", "rpz", "nft", "ipset", "exim", "plain", "csv", "jsonl"])
@@ -350,7 +476,7 @@ def test_every_file_is_compared_with_the_list(run, store, tmp_path, name):
     [
         ("bind", "--what", "refused"), ("plain", "--load"), ("nft", "-o", "x", "--load"), ("plain", "--follow"),
         ("plain", "--run", "true"), ("plain", "--json"), ("plain", "--check-drift"),
-        ("nft", "--server", "127.0.0.1:53"),
+        ("nft", "--server", "127.0.0.1:53"), ("plain", "-o", "x", "--metrics", "y"),
         ("nft", "--table", "a b"), ("ipset", "--table", "x" * 26), ("nonsense",),
     ],
     ids=" ".join,

@@ -27,6 +27,7 @@ CORE = LIB / "spamcannibal" / "core"
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record", "settings"}
 HOST = {"service"}
 SHELLS = {
+    "dnsbl.export.figures",
     "dnsbl.export.files",
     "dnsbl.export.follow",
     "dnsbl.export.kernel",
@@ -67,6 +68,7 @@ IMPURE = {
 EXCEPTIONS = {
     "config": {"pathlib"},  # settings are read from files
     "settings": {"pathlib"},  # paths in them are resolved
+    "settings.jobs": {"pathlib"},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr
 from spamcannibal.errors import StoreError, WireError
-from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED
+from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED, Cause
 from spamcannibal.store.legacy import OldFiles, import_files, parse_contrib, parse_time
 from storekit import check_whole, open_store
 
@@ -77,7 +77,7 @@ def test_everything_comes_over_but_bookkeeping_damage_and_the_never_listed(store
     assert (proven.code, proven.flags, proven.contact_ms) == (PROVEN_CODE, PUBLISHED, 1_600_000_000_000)
     assert store.evidence(parse_addr("1.1.1.1"))[0].body == b"Received: from spam\n\nbuy"
     heard = store.contrib(parse_addr("2.2.2.2"))
-    assert (heard.code, heard.remote_code, heard.zone, heard.text) == (CODE, REMOTE, "bl.example", "go away")
+    assert (heard.code, heard.causes) == (CODE, (Cause("bl.example", REMOTE, parse_addr("2.2.2.2"), "go away"),))
     assert store.get_key(parse_addr("2.2.2.2")).expiry_ms == 1_800_000_000_000
     assert store.get_key(parse_addr("3.3.3.3")).expiry_ms == NOW_MS + 7 * 86_400_000
     assert store.get_key(parse_addr("5.5.5.5")).flags == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spamcannibal import record
 from spamcannibal.errors import StoreError
-from spamcannibal.record import Action, Change, Contact, Contrib, Listing, Mode, Piece, Tally
+from spamcannibal.record import Action, Cause, Change, Checked, Contact, Contrib, Hits, Listing, Mode, Piece, Tally
 
 u64 = st.integers(0, 2**64 - 1)
 codes = st.binary(min_size=3, max_size=3).map(lambda tail: b"\x7f" + tail)
@@ -19,7 +19,11 @@ flags = st.integers(0, 7)
 keys = st.one_of(*(st.binary(min_size=n, max_size=n) for n in (4, 5, 16, 17)))
 listings = st.builds(Listing, codes, modes, flags, u64, u64, u64, u64)
 contacts = st.builds(Contact, st.integers(0, 2**32 - 1), u64, u64)
-contribs = st.builds(Contrib, codes, st.binary(min_size=4, max_size=4), u64, texts, texts)
+v4 = st.binary(min_size=4, max_size=4)
+causes = st.builds(Cause, texts, v4, st.sampled_from((b"", bytes(4), bytes(range(16)))), texts)
+contribs = st.builds(Contrib, codes, u64, st.lists(causes, max_size=4).map(tuple))
+checked = st.builds(Checked, u64, st.integers(0, 2**16 - 1))
+hits = st.builds(Hits, u64, u64, u64, u64, st.dictionaries(texts, u64, max_size=5))
 pieces = st.lists(st.builds(Piece, u64, texts, st.binary(max_size=200)), max_size=5)
 changes = st.builds(Change, u64, u64, st.sampled_from(Action), keys, codes, texts, texts, u64, flags, modes)
 tallies = st.builds(
@@ -32,6 +36,8 @@ CODECS = {
     "contrib": (contribs, record.pack_contrib, record.unpack_contrib),
     "evidence": (pieces, record.pack_evidence, record.unpack_evidence),
     "change": (changes, record.pack_change, lambda data: record.unpack_change(7, data)),
+    "checked": (checked, record.pack_checked, record.unpack_checked),
+    "hits": (hits, record.pack_hits, record.unpack_hits),
     "tally": (tallies, record.pack_tally, record.unpack_tally),
     "removed": (
         st.tuples(contribs | st.none(), pieces.filter(bool) | st.just([])),
@@ -67,7 +73,7 @@ def test_a_value_cut_anywhere_or_with_bytes_after_it_is_a_store_error(name, data
 @pytest.mark.parametrize("name", CODECS)
 @given(junk=st.binary(max_size=80))
 def test_junk_is_a_value_or_a_store_error(name, junk):
-    for data in (junk, b"\x01" + junk):
+    for data in (junk, b"\x01" + junk, b"\x02" + junk):
         with contextlib.suppress(StoreError):
             CODECS[name][2](data)
 
@@ -75,6 +81,8 @@ def test_junk_is_a_value_or_a_store_error(name, junk):
 def test_a_record_of_another_version_says_so():
     with pytest.raises(StoreError, match="record version: got 2, want 1"):
         record.unpack_listing(b"\x02" + bytes(36))
+    with pytest.raises(StoreError, match="blcontrib: record version: got 1, want 2"):
+        record.unpack_contrib(b"\x01" + bytes(36))
 
 
 @given(listing=listings)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spamcannibal import record
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.errors import AddrError, NeverListed, StoreError
-from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED, Action, Mode, Piece
+from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED, Action, Cause, Mode, Piece
 from spamcannibal.store.stores import BATCH_LIMIT, Amendment, Hearsay, Limits, NewListing
 from storekit import check_whole, listed, open_store
 
@@ -15,7 +15,12 @@ NOW = 1_700_000_000.5
 NOW_MS = 1_700_000_000_500
 KEY = parse_key("1.2.3.4")
 OTHER = parse_key("2001:db8:1::/64")
-HEARD = Hearsay("bl.example", bytes((127, 0, 0, 9)))
+HEARD = Hearsay(
+    (
+        Cause("bl.example", bytes((127, 0, 0, 9)), b"\1\2\3\4", "spam source"),
+        Cause("b2.example", bytes((127, 0, 0, 2))),
+    )
+)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def test_hearsay_goes_to_blcontrib_and_never_carries_the_proven_code(store):
     add(store, text="listed there", contrib=HEARD)
     assert store.get_key(KEY).code == HEARSAY_CODE
     contrib = store.contrib(KEY)
-    assert (contrib.code, contrib.remote_code, contrib.zone) == (HEARSAY_CODE, HEARD.remote_code, "bl.example")
+    assert (contrib.code, contrib.causes) == (HEARSAY_CODE, HEARD.causes)
     assert store.evidence(KEY) == []
 
 
@@ -128,7 +133,7 @@ def test_unlisting_takes_everything_and_keeps_it_for_undo(store):
     contrib, pieces = store.removed(KEY, 3)
     assert contrib is None
     assert [piece.body for piece in pieces] == [b"mail"]
-    assert store.removed(OTHER, 4)[0].zone == "bl.example"
+    assert store.removed(OTHER, 4)[0].causes == HEARD.causes
     assert store.removed(KEY, 1) == (None, [])
 
 

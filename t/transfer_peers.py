@@ -25,7 +25,7 @@ from spamcannibal.dnsbl.colours import COLOURS, Colour
 from spamcannibal.dnsbl.publisher import Publisher
 from spamcannibal.dnsbl.transfer import Policy, Transfers
 from spamcannibal.dnsbl.zone import ZoneSpec
-from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED, SHADOW, Mode
+from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED, SHADOW, Cause, Mode
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
 
@@ -100,7 +100,7 @@ class Primary:
         text = dice.choice(("", "", f"text {dice.randrange(5)}", "long " * dice.randrange(300)))
         action = dice.random()
         if action < 0.45 or len(listed) < 5:
-            key, hearsay = self.key(), Hearsay("other.example", bytes((127, 0, 0, 9)))
+            key, hearsay = self.key(), Hearsay((Cause("other.example", bytes((127, 0, 0, 9))),))
             contrib = hearsay if dice.random() < 0.3 else None
             if len(split_key(key)[0]) == 4 and len(key) == 4:
                 text += dice.choice(("", " for $ and $$"))

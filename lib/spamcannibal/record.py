@@ -1,18 +1,22 @@
 """Record layouts of the store: bytes <-> values. Pure; the only place that knows what lies at which offset.
 
 All integers are unsigned and big-endian; times are milliseconds since the epoch, 0 = none. The first byte of every
-value is the layout's version, 1. `str16` is a u16 length and that many bytes of UTF-8; `bytes8`, `bytes32` likewise
-with u8 and u32.
+value is the layout's version, 1 (blcontrib: 2). `str16` is a u16 length and that many bytes of UTF-8; `bytes8`,
+`bytes32` likewise with u8 and u32.
 
     tarpit     Listing    version u8 · state u32 · listed_ms u64 · contact_ms u64 · expiry_ms u64 · seq u64
     archive    Contact    version u8 · count u32 · first_ms u64 · last_ms u64
-    blcontrib  Contrib    version u8 · code 4 · remote code 4 · expiry_ms u64 · zone str16 · text str16
+    blcontrib  Contrib    version u8 · code 4 · expiry_ms u64 · causes u16 · causes x (zone str16 · code 4 · addr bytes8
+                          · text str16), the heaviest first
     evidence   Evidence   version u8 · pieces u16 · pieces x (time_ms u64 · source str16 · body bytes32), oldest first
     journal    Change     version u8 · action u8 · state u32 · time_ms u64 · expiry_ms u64 · key bytes8 · source str16
                           · text str16
     meta       Tally      version u8 · last seq u64 · records in archive, blcontrib, evidence, each u64
                           · 33 x u32 (IPv4 listings by prefix length) · 129 x u32 (IPv6)
     history    Removed    version u8 · contrib bytes32 · evidence bytes32 (empty: there was none)
+    checked    Checked    version u8 · unknown u16 · checked_ms u64
+    meta       Hits       version u8 · since_ms u64 · passed, never, given up, each u64 · zones u16
+                          · zones x (zone str16 · count u64)
 
 `state` is word for word what the C tables hold, so that a table is filled without decoding more than four bytes:
 
@@ -35,6 +39,7 @@ import msgspec
 from spamcannibal.errors import StoreError
 
 VERSION = 1
+CONTRIB_VERSION = 2
 PUBLISHED, EXCLUDED, SHADOW = 1, 2, 4
 OWN_TEXT = 0x80
 FLAG_NAMES = {PUBLISHED: "published", EXCLUDED: "excluded", SHADOW: "shadow"}
@@ -43,11 +48,13 @@ HEARSAY_CODE = bytes((127, 0, 0, 3))  # what another list told us, unless it say
 
 _LISTING = struct.Struct(">BIQQQQ")
 _CONTACT = struct.Struct(">BIQQ")
-_CONTRIB = struct.Struct(">B4s4sQ")
+_CONTRIB = struct.Struct(">B4sQH")
 _PIECES = struct.Struct(">BH")
 _CHANGE = struct.Struct(">BBIQQ")
 _TALLY = struct.Struct(">B4Q162I")
 _REMOVED = struct.Struct(">B")
+_SEEN = struct.Struct(">BHQ")
+_HITS = struct.Struct(">B4QH")
 _U8, _U16, _U32, _U64 = (struct.Struct(f) for f in (">B", ">H", ">I", ">Q"))
 
 T = TypeVar("T")
@@ -95,14 +102,41 @@ class Contact(msgspec.Struct, frozen=True):
     last_ms: int
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """One list's word: its zone, what it answered, and its text; `addr` is whom it was asked about, empty if unknown.
+
+    A rule of ours stands for a zone too, under the labels of jobs/labels.py.
+    """
+
+    zone: str
+    code: bytes
+    addr: bytes = b""
+    text: str = ""
+
+
 class Contrib(msgspec.Struct, frozen=True):
-    """Why, as told by another list: our answer code, its answer code, until when its word counts, its zone and text."""
+    """Why, as told by others: our answer code, until when their word counts, and every list that caused the entry."""
 
     code: bytes
-    remote_code: bytes
     expiry_ms: int
-    zone: str
-    text: str
+    causes: tuple[Cause, ...]
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """When an address that is not listed was last examined, and how often in a row that gave no answer."""
+
+    checked_ms: int
+    unknown: int = 0
+
+
+class Hits(msgspec.Struct):
+    """How often each zone caused a listing, and how often nothing did, since `since_ms`."""
+
+    since_ms: int
+    passed: int = 0
+    never: int = 0
+    given_up: int = 0
+    zones: dict[str, int] = {}
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -207,12 +241,14 @@ def merge_contact(data: bytes | None, count: int, first_ms: int, last_ms: int) -
 
 
 def pack_contrib(contrib: Contrib) -> bytes:
-    head = _CONTRIB.pack(VERSION, contrib.code, contrib.remote_code, contrib.expiry_ms)
-    return head + _str16(contrib.zone) + _str16(contrib.text)
+    parts = [_CONTRIB.pack(CONTRIB_VERSION, contrib.code, contrib.expiry_ms, len(contrib.causes))]
+    for cause in contrib.causes:
+        parts += (_str16(cause.zone), cause.code, _U8.pack(len(cause.addr)), cause.addr, _str16(cause.text))
+    return b"".join(parts)
 
 
 def unpack_contrib(data: bytes) -> Contrib:
-    return _checked("blcontrib", data, _unpack_contrib)
+    return _checked("blcontrib", data, _unpack_contrib, CONTRIB_VERSION)
 
 
 def pack_evidence(pieces: list[Piece]) -> bytes:
@@ -254,6 +290,24 @@ def unpack_removed(data: bytes) -> tuple[Contrib | None, list[Piece]]:
     return _checked("history", data, _unpack_removed)
 
 
+def pack_checked(checked: Checked) -> bytes:
+    return _SEEN.pack(VERSION, min(checked.unknown, 0xFFFF), checked.checked_ms)
+
+
+def unpack_checked(data: bytes) -> Checked:
+    return _checked("checked", data, _unpack_seen)
+
+
+def pack_hits(hits: Hits) -> bytes:
+    numbers = (hits.since_ms, hits.passed, hits.never, hits.given_up)
+    zones = (_str16(zone) + _U64.pack(count) for zone, count in hits.zones.items())
+    return _HITS.pack(VERSION, *numbers, len(hits.zones)) + b"".join(zones)
+
+
+def unpack_hits(data: bytes) -> Hits:
+    return _checked("meta", data, _unpack_hits)
+
+
 def pack_seq(seq: int) -> bytes:
     return _U64.pack(seq)
 
@@ -262,11 +316,11 @@ def unpack_seq(data: bytes) -> int:
     return int(_U64.unpack(data)[0])
 
 
-def _checked(store: str, data: bytes, unpack: Callable[[bytes], T]) -> T:
+def _checked(store: str, data: bytes, unpack: Callable[[bytes], T], version: int = VERSION) -> T:
     """Turn anything wrong with data into one StoreError that names store and reason."""
-    if data[:1] != b"\x01":
+    if data[:1] != bytes((version,)):
         got = data[0] if data else "an empty value"
-        raise StoreError(f"{store}: record version: got {got}, want {VERSION}; it was written by another release")
+        raise StoreError(f"{store}: record version: got {got}, want {version}; it was written by another release")
     try:
         return unpack(data)
     except (struct.error, ValueError, IndexError) as error:
@@ -279,11 +333,33 @@ def _unpack_listing(data: bytes) -> Listing:
 
 
 def _unpack_contrib(data: bytes) -> Contrib:
-    _, code, remote_code, expiry_ms = _CONTRIB.unpack_from(data)
-    zone, at = _take_str(data, _CONTRIB.size)
-    text, at = _take_str(data, at)
+    _, code, expiry_ms, count = _CONTRIB.unpack_from(data)
+    causes, at = [], _CONTRIB.size
+    for _ in range(count):
+        zone, at = _take_str(data, at)
+        remote, at = data[at : at + 4], at + 4
+        addr, at = _take(data, at, _U8)
+        text, at = _take_str(data, at)
+        causes.append(Cause(zone, remote, addr, text))
     _end(data, at)
-    return Contrib(code, remote_code, expiry_ms, zone, text)
+    return Contrib(code, expiry_ms, tuple(causes))
+
+
+def _unpack_seen(data: bytes) -> Checked:
+    _, unknown, checked_ms = _SEEN.unpack(data)
+    return Checked(checked_ms, unknown)
+
+
+def _unpack_hits(data: bytes) -> Hits:
+    _, since_ms, passed, never, given_up, count = _HITS.unpack_from(data)
+    zones: dict[str, int] = {}
+    at = _HITS.size
+    for _ in range(count):
+        zone, at = _take_str(data, at)
+        (zones[zone],) = _U64.unpack_from(data, at)
+        at += _U64.size
+    _end(data, at)
+    return Hits(since_ms, passed, never, given_up, zones)
 
 
 def _unpack_evidence(data: bytes) -> list[Piece]:

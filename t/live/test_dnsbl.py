@@ -15,7 +15,7 @@ import pytest
 
 from live.nets import Host, Lab, run, wait_for
 from spamcannibal.addr import parse_addr, parse_key, reversed_name
-from spamcannibal.record import PUBLISHED
+from spamcannibal.record import PUBLISHED, Cause
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
 
@@ -102,7 +102,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         made.add("192.0.2.3", LONG)
         made.add("198.51.100.0/24", "a whole net")
         made.add("2001:db8:1:2::/64", "six")
-        made.add("203.0.113.9", "they said so", flags=0, contrib=Hearsay("other.example", bytes((127, 0, 0, 9))))
+        made.add(
+            "203.0.113.9", "they said so", flags=0, contrib=Hearsay((Cause("other.example", bytes((127, 0, 0, 9))),))
+        )
         made.start()
         yield made
         made.store.close()
@@ -256,7 +258,7 @@ def test_a_killed_server_comes_back_and_term_ends_it(tmp_path: Path) -> None:
         assert "STOP service=dnsbl" in made.log.read_text()
 
 
-def test_an_unprivileged_user_answers_on_port_53(tmp_path: Path) -> None:
+def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(tmp_path: Path) -> None:
     if shutil.which("runuser") is None:
         pytest.skip("needs runuser")
     for parent in (tmp_path, *tmp_path.parents[:3]):
@@ -265,8 +267,32 @@ def test_an_unprivileged_user_answers_on_port_53(tmp_path: Path) -> None:
         made = Served(lab.host("ns"), tmp_path)
         made.add("192.0.2.1", "seen")
         made.settings.write_text(SETTINGS.replace("tcp_idle_s = 2", 'tcp_idle_s = 2\nuser = "nobody"'))
-        run("chown", "-R", ":nogroup", tmp_path / "store")
+        store = tmp_path / "store"
+        run("chown", "-R", ":nogroup", store)
+        store.chmod(0o750)  # nor may it make or remove files
+        files = [path for path in store.iterdir() if not path.name.startswith(("__db", "spamcannibal.lock"))]
         process = made.start()
         assert Path(f"/proc/{process.pid}").stat().st_uid != 0
         assert made.short(listed("192.0.2.1"), "TXT") == '"seen"'
+        made.add("192.0.2.2", "later")
+        wait_for(lambda: made.short(listed("192.0.2.2"), "TXT") == '"later"', "it follows")
+        for act in [f"echo >>{path}" for path in files] + [f"rm -f {files[0]}", f"touch {store}/new"]:
+            assert run("runuser", "-u", "nobody", "-g", "nogroup", "--", "sh", "-c", act, check=False).returncode, act
+        assert {"tarpit", "journal"} <= {path.name for path in files}
+        process.terminate()
+        assert process.wait(20) == 0
+        made.store.close()
+
+
+def test_a_user_without_rights_to_the_store_is_told_which(tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents[:3]):
+        parent.chmod(0o755)
+    with Lab("dnv") as lab:
+        made = Served(lab.host("ns"), tmp_path)
+        made.settings.write_text(SETTINGS.replace("tcp_idle_s = 2", 'tcp_idle_s = 2\nuser = "nobody"'))
+        with made.log.open("ab") as log:
+            made.host.start(*made.command("dnsbl"), stderr=log, env=environment())
+        wait_for(lambda: "Permission denied" in made.log.read_text(), "it says what it may not")
+        assert str(tmp_path / "store") in made.log.read_text()
+        assert "SERVFAIL" in made.dig(listed("127.0.0.2"))
         made.store.close()

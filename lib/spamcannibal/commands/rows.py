@@ -6,7 +6,7 @@ from typing import Any
 
 from spamcannibal.addr import format_addr
 from spamcannibal.commands.moments import when
-from spamcannibal.record import FLAG_NAMES, Change, Contrib, Listing, Piece
+from spamcannibal.record import FLAG_NAMES, Cause, Change, Contrib, Listing, Piece
 
 LISTING_COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")
 
@@ -30,7 +30,12 @@ def contrib_row(contrib: Contrib | None) -> dict[str, Any] | None:
     """Give what another list said."""
     if contrib is None:
         return None
-    return {"zone": contrib.zone, "remote_code": format_addr(contrib.remote_code), "text": contrib.text}
+    return {"causes": [_cause_row(cause) for cause in contrib.causes]}
+
+
+def _cause_row(cause: Cause) -> dict[str, Any]:
+    addr = format_addr(cause.addr) if cause.addr else None
+    return {"zone": cause.zone, "code": format_addr(cause.code), "addr": addr, "text": cause.text}
 
 
 def piece_row(piece: Piece) -> dict[str, Any]:

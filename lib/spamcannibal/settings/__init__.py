@@ -11,14 +11,15 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, remote, tarpit
+from spamcannibal.settings import base, dnsbl, jobs, remote, tarpit
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
+from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 
 # An empty text means "not set" where a default is empty.
-CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **remote.CHECKS}
+CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **remote.CHECKS, **jobs.CHECKS}
 
 
 class Settings(Struct, frozen=True):
@@ -28,6 +29,7 @@ class Settings(Struct, frozen=True):
     firewall: FirewallSettings = FirewallSettings()
     dnsbl: DnsblSettings = DnsblSettings()
     remote: RemoteSettings = RemoteSettings()
+    jobs: JobsSettings = JobsSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 
@@ -58,6 +60,7 @@ def resolved(settings: Settings, base: Path) -> Settings:
         settings,
         dnsbl=replace(dnsbl, key=keys),
         remote=replace(remote, lists_dir=str(base / remote.lists_dir), state_file=str(state_file)),
+        jobs=jobs.resolved(settings.jobs, base),
         store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),
     )

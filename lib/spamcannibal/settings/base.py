@@ -23,7 +23,9 @@ class GuardSettings(Struct, frozen=True):
     v6_prefix: Annotated[int, Meta(ge=16, le=128)] = 64
     max_listings_per_run: Count = 10_000
     max_listings_per_hour: Count = 20_000
+    max_per_source_per_hour: Count = 5_000
     max_per_net: Count = 64
+    max_removals_per_run: Count = 50_000
 
 
 class ServicesSettings(Struct, frozen=True):

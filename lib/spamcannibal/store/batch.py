@@ -18,8 +18,8 @@ import msgspec
 
 from spamcannibal import record
 from spamcannibal.errors import Unavailable
-from spamcannibal.record import Action, Change, Contrib, Listing, Mode, Piece
-from spamcannibal.store.contacts import read_tally, write_tally
+from spamcannibal.record import Action, Cause, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.store.contacts import match, read_tally, touch, write_tally
 from spamcannibal.store.env import Env, Txn
 from spamcannibal.store.handles import LOADING_KEY, NAMES
 
@@ -30,10 +30,9 @@ def history_row(key: bytes, seq: int) -> bytes:
 
 
 class Hearsay(msgspec.Struct, frozen=True):
-    """Who told us: the zone of the other list, and what it answered."""
+    """Who told us: every list that caused the entry, the heaviest first."""
 
-    zone: str
-    remote_code: bytes
+    causes: tuple[Cause, ...]
 
 
 class NewListing(msgspec.Struct, frozen=True):
@@ -62,10 +61,10 @@ class Batch:
 
     def __init__(self, env: Env, txn: Txn, now_ms: int, limits: Limits) -> None:
         self._env = env
-        self._tarpit, self._archive, self._blcontrib, self._evidence, self._journals, self._history, self._expiry, _ = (
-            env.db(name) for name in NAMES
+        self._tarpit, self._archive, self._blcontrib, self._evidence, self._journals, self._history, self._expiry = (
+            env.db(name) for name in NAMES[:7]
         )
-        self._txn = txn
+        self.txn = self._txn = txn
         self._now_ms = now_ms
         self._limits = limits
         if env.db("meta").exists(LOADING_KEY, txn=txn):
@@ -113,6 +112,31 @@ class Batch:
         ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
         return self._journal(Action.UNLIST, key, ended, source, record.pack_removed(contrib, evidence))
 
+    def examined(self, addr: bytes) -> None:
+        """Take a host out of archive; what lists it by now, perhaps the network around it, has its last contact."""
+        contact_ms = self._forget_contact(addr)
+        found = match(self._tarpit, self.tally, addr, self._txn) if contact_ms else None
+        if found is not None:
+            touch(self._tarpit, self._txn, found, contact_ms)
+
+    def is_listed(self, key: bytes) -> bool:
+        return bool(self._tarpit.exists(key, txn=self._txn))
+
+    def seq_of(self, key: bytes) -> int:
+        """Give the number of a listing's newest change, 0 if the key is not listed."""
+        raw = self._tarpit.get(key, txn=self._txn)
+        return record.unpack_listing(raw).seq if raw is not None else 0
+
+    def put(self, name: str, key: bytes, data: bytes) -> None:
+        """Write a row of a database that is not tallied."""
+        self._env.db(name).put(key, data, self._txn)
+
+    def drop(self, name: str, key: bytes) -> None:
+        """Delete a row as it is, with nothing that belongs to it."""
+        had = self._take(self._env.db(name), key) is not None
+        if name in ("archive", "blcontrib", "evidence"):
+            setattr(self.tally, name, getattr(self.tally, name) - had)
+
     def _insert(self, key: bytes, wanted: "Wanted", source: str) -> int:
         contact_ms = self._forget_contact(key)
         seq = self._journal(Action.LIST, key, wanted, source)
@@ -156,7 +180,7 @@ class Batch:
         """Write why, as hearsay or as evidence; give the answer code. A key that is not listed has neither so far."""
         if item.contrib is not None:
             code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
-            contrib = Contrib(code, item.contrib.remote_code, item.expiry_ms, item.contrib.zone, item.text)
+            contrib = Contrib(code, item.expiry_ms, item.contrib.causes)
             self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self._txn)
             self._blcontrib.put(item.key, record.pack_contrib(contrib), self._txn)
             return code

@@ -4,7 +4,9 @@
     tarpit          has a reason in evidence or blcontrib, not in both; its journal record is there and is of that key;
                     its expiry is in the index
     evidence, blcontrib, expiry    have a listing
-    journal         has no hole, and its last number is the tally's; each record is in the history of its key
+    journal         has no hole past the floor (prune.py), and its last number is the tally's; each record is in the
+                    history of its key
+    checked         has keys
     tally           is what counting gives
 
 While a file's structure is verified everybody else waits at the gate; the comparison goes page by page.
@@ -22,6 +24,8 @@ from spamcannibal.errors import SpamCannibalError
 from spamcannibal.store.batch import history_row
 from spamcannibal.store.contacts import read_tally
 from spamcannibal.store.handles import NAMES
+from spamcannibal.store.prune import floor_inside
+from spamcannibal.store.seen import is_row
 from spamcannibal.store.stores import UNPACK, Store, scan
 
 PAGE_LIMIT = 1000
@@ -93,7 +97,7 @@ def _change(store: Store, row: Row) -> Iterator[str]:
     split_key(change.key)
     if not store.env.db("history").exists(history_row(change.key, seq)):
         yield "not in the history of its key"
-    if seq > 1 and not store.env.db("journal").exists(record.pack_seq(seq - 1)):
+    if seq > floor_inside(store) + 1 and not store.env.db("journal").exists(record.pack_seq(seq - 1)):
         yield "the record before it is missing"
 
 
@@ -115,6 +119,11 @@ def _meta(store: Store, row: Row) -> Iterator[str]:
         yield "a dump was not loaded to its end; run `spamcannibal db load` again"
 
 
+def _seen(store: Store, row: Row) -> Iterator[str]:
+    if not is_row(row[0]) or row[1]:
+        yield "neither a signature nor a complaint"
+
+
 _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "tarpit": _listing,
     "archive": partial(_record, "archive"),
@@ -124,6 +133,8 @@ _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "history": _history,
     "expiry": _expiry,
     "meta": _meta,
+    "checked": partial(_record, "checked"),
+    "seen": _seen,
 }
 
 
@@ -132,7 +143,7 @@ def _totals(store: Store) -> Iterator[str]:
 
     def look() -> tuple[record.Tally, dict[str, int], int]:
         tally = read_tally(store.env)
-        numbers = {name: _count(store.env.db(name)) for name in UNPACK}
+        numbers = {name: _count(store.env.db(name)) for name in ("tarpit", "archive", "blcontrib", "evidence")}
         newest = store.env.db("journal").cursor()
         try:
             last = newest.last()

@@ -77,7 +77,7 @@ def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
         if raw is not None or nets[len(addr)]:
             found = (addr, raw) if raw is not None else match(tarpit, counters, addr, txn)
             if found is not None:
-                _touch(tarpit, txn, found, last_ms)
+                touch(tarpit, txn, found, last_ms)
                 continue
         had = read(addr, txn=txn)
         added += had is None
@@ -87,7 +87,8 @@ def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
         write_tally(env, txn, counters)
 
 
-def _touch(tarpit: Any, txn: Txn, found: tuple[bytes, bytes], last_ms: int) -> None:
+def touch(tarpit: Any, txn: Txn, found: tuple[bytes, bytes], last_ms: int) -> None:
+    """Give a listing, its key and value, a newer time of last contact."""
     key, raw = found
     touched = record.with_contact(raw, last_ms)
     if touched is not raw:

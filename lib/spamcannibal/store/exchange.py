@@ -22,7 +22,9 @@ from spamcannibal.store import lines
 from spamcannibal.store.batch import history_row
 from spamcannibal.store.contacts import read_tally, write_tally
 from spamcannibal.store.env import Txn
+from spamcannibal.store.examine import HITS_KEY, hits
 from spamcannibal.store.handles import FORMAT, FORMAT_KEY, LOADING_KEY, NAMES
+from spamcannibal.store.prune import FLOOR_KEY, floor
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 1000
@@ -44,7 +46,7 @@ def dump(store: Store) -> Iterator[bytes]:
     for line in _lines(store):
         count += 1
         yield lines.encode(line) + b"\n"
-    yield lines.encode(lines.EndLine(count)) + b"\n"
+    yield lines.encode(lines.EndLine(count, floor(store))) + b"\n"
 
 
 def load(
@@ -52,16 +54,19 @@ def load(
 ) -> Loaded:
     """Fill an empty store from the lines of a dump; WireError names `name` and the line that is wrong."""
     _begin(store)
-    loaded, refused = Loaded(), set[bytes]()
+    loaded, refused, pruned_to = Loaded(), set[bytes](), 0
     batch: list[lines.Value] = []
     for value in _values(stream, name):
+        if isinstance(value, lines.EndLine):
+            pruned_to = value.floor
+            break
         batch.append(value)
         if len(batch) == PAGE_LIMIT:
             _write(store, batch, loaded, refused)
             progress(len(batch))
             batch = []
     _write(store, batch, loaded, refused)
-    store.env.run(lambda txn: store.env.db("meta").delete(LOADING_KEY, txn))
+    store.env.run(partial(_end, store, pruned_to))
     store.env.checkpoint()
     _unlist(store, sorted(refused), loaded, now)
     return loaded
@@ -80,6 +85,13 @@ def _lines(store: Store) -> Iterator[lines.AnyLine]:
         yield from (lines.contact_line(key, contact) for key, contact in page)
         after = page[-1][0]
     yield from _changes(store, last)
+    after = None
+    while page := store.page("checked", after, PAGE_LIMIT):
+        yield from (lines.checked_line(key, checked) for key, checked in page)
+        after = page[-1][0]
+    counts = hits(store)
+    if counts is not None:
+        yield lines.hits_line(counts)
 
 
 def _listings(store: Store) -> Iterator[lines.AnyLine]:
@@ -143,8 +155,16 @@ def _begin(store: Store) -> None:
     env.run(begin)
 
 
-def _values(stream: Iterable[bytes], name: str) -> Iterator[lines.Value]:
-    """Yield what the lines between head and end say; WireError names the line that is wrong, or what is missing."""
+def _end(store: Store, pruned_to: int, txn: Txn) -> None:
+    """Take the mark away: the load is whole."""
+    meta = store.env.db("meta")
+    if pruned_to:
+        meta.put(FLOOR_KEY, record.pack_seq(pruned_to), txn)
+    meta.delete(LOADING_KEY, txn)
+
+
+def _values(stream: Iterable[bytes], name: str) -> Iterator[lines.Value | lines.EndLine]:
+    """Yield what the lines between head and end say, then the end; WireError names what is wrong, or missing."""
     count, end = -1, None
     for number, data in enumerate(stream, 1):
         line = lines.parse(data, f"{name}:{number}")
@@ -162,6 +182,7 @@ def _values(stream: Iterable[bytes], name: str) -> Iterator[lines.Value]:
         count += 1
     if end is None or end.lines != count - 1:
         raise WireError(f"{name}: cut short after {count} lines; the end that dump writes is missing")
+    yield end
 
 
 def _write(store: Store, batch: list[lines.Value], loaded: Loaded, refused: set[bytes]) -> None:
@@ -187,6 +208,10 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
             writer.remove(value.key)
         elif isinstance(value, lines.ContactValue):
             writer.put_contact(value)
+        elif isinstance(value, lines.CheckedValue):
+            store.env.db("checked").put(value.key, record.pack_checked(value.checked), txn)
+        elif isinstance(value, lines.HitsValue):
+            store.env.db("meta").put(HITS_KEY, record.pack_hits(value.hits), txn)
         else:
             writer.put_change(value)
     write_tally(store.env, txn, writer.tally)

@@ -4,8 +4,12 @@
     journal                               by sequence number u64
     history                               by length of key u8, key, sequence number: empty, or what an unlisting took
     expiry                                by expiry_ms u64, key: empty
+    checked                               by the key that an address would be listed under, see examine.py
     meta                                  "format": version of all this; "tally": last sequence number and counts;
-                                          "loading": there while a dump is being loaded, see exchange.py
+                                          "loading": there while a dump is being loaded, see exchange.py;
+                                          "floor": changes up to this number may be missing, see prune.py;
+                                          "hits": how often each zone caused a listing
+    seen                                  what the mail robot dealt with before, see seen.py
 
 All are B-trees of 4 KiB pages, one file each, transactional. There is no lock subsystem: gate.py lets one thread of one
 process in at a time, so there is nothing to lock, nothing to dead-lock, no lock table to outgrow, and each call costs
@@ -24,8 +28,8 @@ from berkeleydb import db as bdb
 
 from spamcannibal.errors import ConfigError, StoreError
 
-NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "meta")
-FORMAT_KEY, FORMAT = b"format", b"1"
+NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "meta", "checked", "seen")
+FORMAT_KEY, FORMAT = b"format", b"2"
 LOADING_KEY = b"loading"
 MIB = 1 << 20
 # Recovery mends a death inside, and lack of room in a region: handles that some 600 dead processes left open fill it.

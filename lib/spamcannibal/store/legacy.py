@@ -27,7 +27,7 @@ from berkeleydb import db as bdb
 
 from spamcannibal.addr import format_addr
 from spamcannibal.errors import NeverListed, StoreError, WireError
-from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED
+from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED, Cause
 from spamcannibal.store.stores import BATCH_LIMIT, Hearsay, NewListing, Store
 
 NAMES = ("tarpit", "archive", "blcontrib", "evidence")
@@ -165,7 +165,7 @@ def _listing(files: OldFiles, key: bytes, source: str, now_ms: int) -> NewListin
         return NewListing(key, PROVEN_CODE, source=source)
     old = parse_contrib(contrib)
     expiry_ms = now_ms + GRACE_MS if 0 < old.expiry_ms < now_ms else old.expiry_ms
-    heard = Hearsay(old.zone, old.remote_code)
+    heard = Hearsay((Cause(old.zone, old.remote_code, key, old.text),))
     return NewListing(key, old.code, old.text, source, expiry_ms=expiry_ms, contrib=heard)
 
 

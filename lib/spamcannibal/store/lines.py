@@ -3,15 +3,17 @@
 The first line is the head, the last one the end with the number of lines between, so that a cut file is noticed. Times
 are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
 
-    {"record":"head","format":1}
+    {"record":"head","format":2}
     {"record":"listing","key":"192.0.2.1","code":"127.0.0.2","mode":"default","flags":["published"],"listed":…,
      "contact":…,"expiry":…,"seq":7,"has_text":false,"evidence":[{"time":…,"source":"robot:…","body":"…"}]}
-                                                        or "contrib":{…} instead of evidence
+                    or "contrib":{"code":…,"expiry":…,"causes":[{"zone":…,"code":…,"text":…}]} instead of evidence
     {"record":"gone","key":"192.0.2.1"}                 what an earlier line said of this key is over
     {"record":"contact","key":"192.0.2.9","count":3,"first":…,"last":…}
     {"record":"change","seq":7,"time":…,"action":"list","key":"192.0.2.1","code":…,"mode":…,"flags":…,"expiry":…,
      "source":"robot:…","text":"…"}                     an unlist also has what it took away: "contrib", "evidence"
-    {"record":"end","lines":4}
+    {"record":"checked","key":"192.0.2.8","time":…,"unknown":0}
+    {"record":"hits","since":…,"passed":…,"never":…,"given_up":…,"zones":{"bl.example.org":12}}
+    {"record":"end","lines":6,"floor":0}                changes up to floor may be missing: they were pruned
 """
 
 import base64
@@ -23,9 +25,9 @@ from msgspec import UNSET, UnsetType
 
 from spamcannibal.addr import format_addr, format_key, parse_addr, parse_key
 from spamcannibal.errors import WireError
-from spamcannibal.record import FLAG_NAMES, Action, Change, Contact, Contrib, Listing, Mode, Piece
+from spamcannibal.record import FLAG_NAMES, Action, Cause, Change, Checked, Contact, Contrib, Hits, Listing, Mode, Piece
 
-FORMAT = 1
+FORMAT = 2
 _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
 
 
@@ -40,12 +42,17 @@ class Body(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     body64: str | UnsetType = UNSET
 
 
+class Word(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    zone: str
+    code: str
+    addr: str = ""
+    text: str = ""
+
+
 class Heard(msgspec.Struct, forbid_unknown_fields=True):
     code: str
-    remote_code: str
     expiry: Number
-    zone: str
-    text: str
+    causes: list[Word]
 
 
 class Line(msgspec.Struct, tag_field="record", omit_defaults=True, forbid_unknown_fields=True):
@@ -58,6 +65,7 @@ class HeadLine(Line, tag="head"):
 
 class EndLine(Line, tag="end"):
     lines: Number
+    floor: Number = 0
 
 
 class GoneLine(Line, tag="gone"):
@@ -100,7 +108,21 @@ class ChangeLine(Line, tag="change", kw_only=True):
     evidence: list[Body] = []
 
 
-AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | EndLine
+class CheckedLine(Line, tag="checked"):
+    key: str
+    time: Number
+    unknown: Count
+
+
+class HitsLine(Line, tag="hits"):
+    since: Number
+    passed: Number
+    never: Number
+    given_up: Number
+    zones: dict[str, Number]
+
+
+AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | HitsLine | EndLine
 Why = tuple[Contrib | None, list[Piece]]
 
 
@@ -126,7 +148,16 @@ class ChangeValue(msgspec.Struct, frozen=True):
     evidence: list[Piece]
 
 
-Value = ListingValue | GoneValue | ContactValue | ChangeValue
+class CheckedValue(msgspec.Struct, frozen=True):
+    key: bytes
+    checked: Checked
+
+
+class HitsValue(msgspec.Struct, frozen=True):
+    hits: Hits
+
+
+Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | HitsValue
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 encode = msgspec.json.Encoder().encode
 
@@ -159,6 +190,14 @@ def contact_line(key: bytes, contact: Contact) -> ContactLine:
     return ContactLine(format_key(key), contact.count, contact.first_ms, contact.last_ms)
 
 
+def checked_line(key: bytes, checked: Checked) -> CheckedLine:
+    return CheckedLine(format_key(key), checked.checked_ms, checked.unknown)
+
+
+def hits_line(hits: Hits) -> HitsLine:
+    return HitsLine(hits.since_ms, hits.passed, hits.never, hits.given_up, hits.zones)
+
+
 def change_line(change: Change, removed: Why) -> ChangeLine:
     return ChangeLine(
         seq=change.seq,
@@ -189,6 +228,10 @@ def _value(line: AnyLine) -> Value:
         return GoneValue(parse_key(line.key))
     if isinstance(line, ContactLine):
         return ContactValue(parse_addr(line.key), Contact(line.count, line.first, line.last))
+    if isinstance(line, CheckedLine):
+        return CheckedValue(parse_key(line.key), Checked(line.time, line.unknown))
+    if isinstance(line, HitsLine):
+        return HitsValue(Hits(line.since, line.passed, line.never, line.given_up, line.zones))
     if not isinstance(line, ListingLine | ChangeLine):
         raise WireError(f"record: got {type(line).__name__}, want one between head and end")
     said = (_code(line.code), _mode(line.mode), flag_bits(line.flags))
@@ -230,14 +273,25 @@ def _code(text: str) -> bytes:
 
 
 def _contrib(heard: Heard) -> Contrib:
-    return Contrib(_code(heard.code), parse_addr(heard.remote_code), heard.expiry, heard.zone, heard.text)
+    return Contrib(_code(heard.code), heard.expiry, tuple(map(_cause, heard.causes)))
+
+
+def _cause(word: Word) -> Cause:
+    code = parse_addr(word.code)
+    if len(code) != 4:
+        raise WireError(f"code: got {word.code}, want an IPv4 address")
+    return Cause(word.zone, code, parse_addr(word.addr) if word.addr else b"", word.text)
 
 
 def _heard(contrib: Contrib | None) -> Heard | UnsetType:
     if contrib is None:
         return UNSET
-    remote = format_addr(contrib.remote_code)
-    return Heard(format_addr(contrib.code), remote, contrib.expiry_ms, contrib.zone, contrib.text)
+    return Heard(format_addr(contrib.code), contrib.expiry_ms, [_word(cause) for cause in contrib.causes])
+
+
+def _word(cause: Cause) -> Word:
+    addr = format_addr(cause.addr) if cause.addr else ""
+    return Word(cause.zone, format_addr(cause.code), addr, cause.text)
 
 
 def _body(piece: Piece) -> Body:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from spamcannibal import record
 from spamcannibal.errors import Unavailable
 from spamcannibal.record import Action, Change
+from spamcannibal.store.prune import floor
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 2000
@@ -38,8 +39,10 @@ class Past:
     """The list after change `seq`; for one thread."""
 
     def __init__(self, store: Store, seq: int) -> None:
+        """Unavailable if the journal was pruned past that change."""
         self.seq = seq
         self._store = store
+        self._check_floor()
         self._read_seq = seq
         self._moved: list[bytes] = []
         self._known: set[bytes] = set()
@@ -77,6 +80,7 @@ class Past:
 
     def texts(self, rows: Sequence[Row]) -> list[str]:
         """Return the text of each row, empty if it had none."""
+        self._check_floor()
         env = self._store.env
         numbers = [record.pack_seq(row.seq) for row in rows]
 
@@ -93,6 +97,7 @@ class Past:
                 raise Unavailable("the journal is not whole any more; was the store restored?")
             self._read_seq = changes[-1].seq
             self._note(changes)
+        self._check_floor()
 
     def lengths(self, size: int) -> list[int]:
         """Return the prefix lengths of addresses of `size` bytes that listings had then, shortest first."""
@@ -100,6 +105,11 @@ class Past:
         self.catch_up()
         gone = {key[-1] if len(key) == size + 1 else size * 8 for key in self._moved if len(key) in (size, size + 1)}
         return sorted({*tally, *gone})
+
+    def _check_floor(self) -> None:
+        """Whoever reads a list that is as old as the journal may see it pruned meanwhile."""
+        if self.seq < floor(self._store):
+            raise Unavailable(f"the journal was pruned past change {self.seq}; what the list was then is not known")
 
     def _page(self, start: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         env = self._store.env

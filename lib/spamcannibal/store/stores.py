@@ -37,6 +37,7 @@ UNPACK: dict[str, Callable[[bytes], Any]] = {
     "archive": record.unpack_contact,
     "blcontrib": record.unpack_contrib,
     "evidence": record.unpack_evidence,
+    "checked": record.unpack_checked,
 }
 
 
@@ -64,18 +65,18 @@ class Store:
             split_key(item.key)
             record.table_value(item.code, item.mode, item.flags)
             self.guard.check(item.key)
-        return self._batch(now, lambda batch: [batch.list(item) for item in items])
+        return self.transact(now, lambda batch: [batch.list(item) for item in items])
 
     def unlist(self, keys: Sequence[bytes], source: str, reason: str, now: float) -> Seqs:
         """Remove listings durably in one transaction; give each one's journal number, 0 for what was not listed."""
         _bounded(keys)
-        return self._batch(now, lambda batch: [batch.unlist(key, source, reason) for key in keys])
+        return self.transact(now, lambda batch: [batch.unlist(key, source, reason) for key in keys])
 
     def amend(self, key: bytes, changes: Amendment, source: str, now: float) -> int:
         """Change a listing; give the journal number, 0 if the key is not listed."""
         if changes.code is not None:
             record.table_value(changes.code, 0, 0)
-        return self._batch(now, lambda batch: batch.amend(key, changes, source))
+        return self.transact(now, lambda batch: batch.amend(key, changes, source))
 
     def add_evidence(self, key: bytes, piece: Piece) -> bool:
         """Add a piece of evidence to a listing; False if the key is not listed."""
@@ -87,7 +88,7 @@ class Store:
                 batch.add_evidence(key, cut)
             return is_listed
 
-        return self._batch(piece.time_ms / 1000, write)
+        return self.transact(piece.time_ms / 1000, write)
 
     def expire(self, now: float, limit: int = BATCH_LIMIT) -> Keys:
         """Remove up to `limit` listings whose time is over, in one transaction; give their keys."""
@@ -101,7 +102,7 @@ class Store:
             return keys
 
         due = self.env.read(lambda: scan(self.env.db("expiry"), b"", 1))
-        return self._batch(now, remove) if due and due[0][0] < end else []
+        return self.transact(now, remove) if due and due[0][0] < end else []
 
     def contacts(self, listed: Sequence[Sighting], unlisted: Sequence[Sighting]) -> None:
         """Note sightings (addr, count, first_ms, last_ms): see store/contacts.py."""
@@ -143,7 +144,7 @@ class Store:
         return self._record("evidence", key, record.unpack_evidence) or []
 
     def page(self, name: str, after: bytes | None, limit: int) -> Page:
-        """Give up to `limit` (key, record) of tarpit, archive, blcontrib or evidence in key order, past `after`."""
+        """Give up to `limit` (key, record) of one of the stores of UNPACK in key order, past `after`."""
         unpack = UNPACK[name]
         return [(key, unpack(data)) for key, data in self.raw_page(name, after, limit)]
 
@@ -228,14 +229,16 @@ class Store:
         data = self.env.read(lambda: self.env.db(name).get(key))
         return None if data is None else unpack(data)
 
-    def _batch(self, now: float, write: Callable[[Batch], T]) -> T:
+    def transact(self, now: float, write: Callable[[Batch], T], durable: bool = True) -> T:
+        """Return write(batch) once that is committed: for the modules beside this one; at most 1,000 records."""
+
         def transaction(txn: Txn) -> T:
             batch = Batch(self.env, txn, int(now * 1000), self._limits)
             result = write(batch)
             batch.finish()
             return result
 
-        return self.env.run(transaction)
+        return self.env.run(transaction, durable)
 
 
 def scan(handle: Any, start: bytes, limit: int, txn: Txn = None) -> list[tuple[bytes, bytes]]:
@@ -253,10 +256,10 @@ def scan(handle: Any, start: bytes, limit: int, txn: Txn = None) -> list[tuple[b
         cursor.close()
 
 
-def scan_back(handle: Any, prefix: bytes, limit: int, seq: int = (1 << 64) - 1) -> list[bytes]:
+def scan_back(handle: Any, prefix: bytes, limit: int, seq: int = (1 << 64) - 1, txn: Txn = None) -> list[bytes]:
     """Give up to `limit` keys that are `prefix` and a number up to `seq`, last first."""
     end = prefix + record.pack_seq(seq)
-    cursor = handle.cursor()
+    cursor = handle.cursor(txn)
     try:
         row = cursor.set_range(end)
         row = cursor.last() if row is None else row

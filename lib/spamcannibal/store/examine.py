@@ -1,0 +1,160 @@
+"""What the jobs read and write: archived addresses examined, hearsay asked about again, and how often each zone hit.
+
+`checked` remembers who was examined without being listed, by the key that would be listed (of IPv6 the network), so
+that a sender who comes back every minute is not asked about every minute. What became of a number of addresses is one
+transaction: their listings, their leaving the archive, what `checked` says of them, the counts. So a process killed at
+any moment has either done all of it or nothing, and the next one finds the rest in the archive.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from spamcannibal import record
+from spamcannibal.record import Checked, Contrib, Hits, Listing
+from spamcannibal.store.batch import Batch, NewListing
+from spamcannibal.store.contacts import match, read_tally
+from spamcannibal.store.stores import Store, scan
+
+HITS_KEY = b"hits"
+ZONES_LIMIT = 1000  # zones whose hits are kept, the most frequent ones
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is known of an archived address."""
+
+    is_listed: bool
+    checked: Checked | None
+
+
+class Settlement(msgspec.Struct):
+    """What became of some addresses: at most 1,000 of each kind."""
+
+    listings: list[NewListing] = []
+    done: list[bytes] = []
+    checked: dict[bytes, Checked] = {}
+    passed: int = 0
+    never: int = 0
+    given_up: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A listing that stands on hearsay."""
+
+    key: bytes
+    contrib: Contrib
+    listing: Listing
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """A listing to say anew, if `seq` is still its newest change."""
+
+    seq: int
+    item: NewListing
+
+
+class Removal(msgspec.Struct, frozen=True):
+    """A listing to end, if `seq` is still its newest change."""
+
+    seq: int
+    key: bytes
+    reason: str
+
+
+def known(store: Store, addrs: Sequence[bytes], keys: Sequence[bytes]) -> list[Known]:
+    """Give what is known of addresses, each with the key that it would be listed under."""
+    env = store.env
+
+    def look() -> list[Known]:
+        tarpit, checked, tally = env.db("tarpit"), env.db("checked"), read_tally(env)
+        notes = (checked.get(key) for key in keys)
+        return [
+            Known(match(tarpit, tally, addr) is not None, record.unpack_checked(raw) if raw else None)
+            for addr, raw in zip(addrs, notes, strict=True)
+        ]
+
+    return env.read(look)
+
+
+def settle(store: Store, done: Settlement, now: float) -> None:
+    """Write what became of addresses in one transaction; NeverListed if any of the listings must not be."""
+    for item in done.listings:
+        record.table_value(item.code, item.mode, item.flags)
+        store.guard.check(item.key)
+
+    def write(batch: Batch) -> None:
+        new = [item for item in done.listings if not batch.is_listed(item.key)]
+        for item in new:
+            batch.list(item)
+        for addr in done.done:
+            batch.examined(addr)
+        for key, checked in done.checked.items():
+            batch.put("checked", key, record.pack_checked(checked))
+        count(store, batch, done, new, now)
+
+    store.transact(now, write, durable=bool(done.listings))
+
+
+def count(store: Store, batch: Batch, done: Settlement, new: Sequence[NewListing], now: float) -> None:
+    """Add to the counts; a new listing is a hit of every zone that caused it."""
+    zones = [cause.zone for item in new if item.contrib for cause in item.contrib.causes]
+    if not (zones or done.passed or done.never or done.given_up):
+        return
+    counts = hits_inside(store) or Hits(int(now * 1000))
+    counts.passed += done.passed
+    counts.never += done.never
+    counts.given_up += done.given_up
+    for zone in zones:
+        counts.zones[zone] = counts.zones.get(zone, 0) + 1
+    most = sorted(counts.zones.items(), key=lambda pair: (-pair[1], pair[0]))[:ZONES_LIMIT]
+    batch.put("meta", HITS_KEY, record.pack_hits(msgspec.structs.replace(counts, zones=dict(most))))
+
+
+def hits(store: Store) -> Hits | None:
+    """Give the counts, the most frequent zone first; None if nothing was counted yet."""
+    return store.env.read(lambda: hits_inside(store))
+
+
+def hits_inside(store: Store) -> Hits | None:
+    """Give the counts; inside run or read."""
+    raw = store.env.db("meta").get(HITS_KEY)
+    return record.unpack_hits(raw) if raw else None
+
+
+def hearsay(store: Store, after: bytes | None, limit: int) -> list[Entry]:
+    """Give up to `limit` listings that stand on hearsay, in key order, past `after`."""
+    env = store.env
+    start = b"" if after is None else after + b"\0"
+
+    def look() -> list[Entry]:
+        tarpit = env.db("tarpit")
+        rows = ((key, raw, tarpit.get(key)) for key, raw in scan(env.db("blcontrib"), start, limit))
+        whole = ((key, raw, listing) for key, raw, listing in rows if listing is not None)
+        return [Entry(key, record.unpack_contrib(raw), record.unpack_listing(listing)) for key, raw, listing in whole]
+
+    return env.read(look)
+
+
+def recheck(
+    store: Store, refreshed: Sequence[Refresh], removed: Sequence[Removal], source: str, now: float
+) -> Mapping[bytes, bool]:
+    """Refresh and end listings in one transaction; tell of each key whether it was done.
+
+    What somebody else changed since it was read is left as it is.
+    """
+    for refresh in refreshed:
+        store.guard.check(refresh.item.key)
+
+    def write(batch: Batch) -> dict[bytes, bool]:
+        done = {}
+        for refresh in refreshed:
+            done[refresh.item.key] = batch.seq_of(refresh.item.key) == refresh.seq
+            if done[refresh.item.key]:
+                batch.list(refresh.item)
+        for removal in removed:
+            done[removal.key] = batch.seq_of(removal.key) == removal.seq
+            if done[removal.key]:
+                batch.unlist(removal.key, source, removal.reason)
+        return done
+
+    return store.transact(now, write)
