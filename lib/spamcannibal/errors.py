@@ -9,6 +9,7 @@
 | Unsupported | 69 EX_UNAVAILABLE | this host lacks a feature: kernel target, capability, free queue |
 | StoreError | 74 EX_IOERR | the database can't be read or written |
 | Unavailable | 75 EX_TEMPFAIL | not now; trying again later may work |
+| Replaced | 75 EX_TEMPFAIL | the database was replaced by another: start anew |
 | ConfigError | 78 EX_CONFIG | the settings are wrong |
 
 Codes past 1 are those of sysexits.h, because mail servers call some of the commands and act on them. Code 2 is click's,
@@ -53,6 +54,10 @@ class Unavailable(SpamCannibalError):
     """What is needed is not there now; try again later."""
 
     exit_code = 75
+
+
+class Replaced(Unavailable):
+    """What was opened is no longer what stands under its name: open it anew."""
 
 
 class Unsupported(SpamCannibalError):

@@ -1,10 +1,11 @@
 """Operation of `spamcannibal dnsbl`: stores that hang or are not there, metrics, limits, given sockets, bad clients.
 
-$SPAMCANNIBAL_FUZZ_S is how long the fuzzer runs, 20 s by default.
+$SPAMCANNIBAL_FUZZ_S is how long the fuzzer runs, 20 s by default; pytest -s shows what it sent.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -24,10 +25,14 @@ import pytest
 
 from dnsbl_peers import question
 from live.nets import Lab, wait_for
-from live.test_dnsbl import SETTINGS, ZONE, Served, environment, listed
+from live.test_dnsbl import OPEN_ZONE, SETTINGS, ZONE, NoGuard, Served, environment, listed
+from spamcannibal.dnsbl.tsig import Key, Signer
+from spamcannibal.store.env import Env
+from spamcannibal.store.stores import Store
 
 FUZZ_S = float(os.environ.get("SPAMCANNIBAL_FUZZ_S", "20"))
 METRICS = "127.0.0.1:9453"
+SIGNER = Signer(Key((b"xfer", b"example"), "hmac-sha256", bytes(range(32))))
 OPS = SETTINGS.replace(
     "tcp_idle_s = 2", f'tcp_idle_s = 2\nmetrics = "{METRICS}"\nmax_lag_s = 0.5\nstale_limit_s = 1\nrrl_exempt = ["::1"]'
 )
@@ -101,6 +106,23 @@ def test_a_store_that_hangs_is_told_and_answered_servfail_past_the_limit(served:
         process.communicate()
     wait_for(lambda: status(served) == "NOERROR", "it answers again")
     wait_for(lambda: "CURRENT service=dnsbl" in served.log.read_text(), "it says so")
+
+
+def test_another_store_in_the_place_of_ours_is_served_after_a_restart(served: Served) -> None:
+    """An operator restores a copy: the server must not go on with files that nobody else sees any more."""
+    process = served.start()
+    assert status(served) == "NOERROR"
+    store, away = served.path / "store", served.path / "away"
+    served.store.close()
+    store.rename(away)
+    wait_for(lambda: "STALE service=dnsbl" in served.log.read_text(), "it says that the store is gone")
+    assert "is gone" in served.log.read_text() and process.poll() is None
+    served.store = Store(Env(store), NoGuard())
+    served.add("192.0.2.2")
+    assert process.wait(20) == 75
+    assert "another database was put here" in served.log.read_text()
+    served.start()
+    assert (served.short(listed("192.0.2.2")), status(served)) == ("127.0.0.2", "NXDOMAIN")
 
 
 def test_the_database_is_opened_for_reading_only(served: Served) -> None:
@@ -249,7 +271,7 @@ def test_slow_and_half_open_clients_keep_nobody_out(served: Served) -> None:
             with contextlib.suppress(OSError):
                 sock.send((b"", b"\0", b"\0\x40" + b"x" * 30)[number % 3])
         assert served.short(listed("192.0.2.1"), "+tcp") == "127.0.0.2"
-        assert samples(served)["tcp_connections"] <= 33 and samples(served)["tcp_evicted"] > 0
+        assert samples(served)["tcp_connections"] <= 33 and samples(served)["tcp_evicted_total"] > 0
     wait_for(lambda: samples(served)["tcp_connections"] == 0, "the idle ones are gone")
 
 
@@ -279,7 +301,7 @@ def flood(made: Served, seed: int, until: float, sent: list[int]) -> None:
         for qtype in ("A", "TXT", "ANY", "IXFR")
         for edns in (None, 4096)
     ]
-    seeds.append(cookied(bytes(24)))
+    seeds += [cookied(bytes(24)), question(OPEN_ZONE, "AXFR"), SIGNER.sign(question(OPEN_ZONE, "AXFR"), time.time())]
     with made.host.entered():
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         while time.monotonic() < until:
@@ -299,8 +321,15 @@ def flood(made: Served, seed: int, until: float, sent: list[int]) -> None:
 
 
 def test_mutated_traffic_neither_stops_nor_grows_the_server(served: Served) -> None:
+    key = served.path / "xfer.secret"
+    key.write_text(base64.b64encode(SIGNER.key.secret).decode())
+    key.chmod(0o600)
+    told = OPS.replace("stale_limit_s = 1", "stale_limit_s = 0").replace('rrl_exempt = ["::1"]', "")
     served.settings.write_text(
-        OPS.replace("stale_limit_s = 1", "stale_limit_s = 0").replace('rrl_exempt = ["::1"]', "")
+        told.replace(
+            "[[dnsbl.zone]]", '[[dnsbl.key]]\nname = "xfer.example"\nsecret_file = "xfer.secret"\n[[dnsbl.zone]]', 1
+        )
+        + 'transfer = ["127.0.0.0/8"]\n'
     )
     process = served.start()
     until, sent = time.monotonic() + FUZZ_S, [0]
@@ -320,7 +349,9 @@ def test_mutated_traffic_neither_stops_nor_grows_the_server(served: Served) -> N
     assert sent[0] > 1000 and answers > 2
     assert "DNSFAIL" not in served.log.read_text()
     assert samples(served).get('events_total{event="failed"}', 0) == 0
-    assert resident_kb(process.pid) - before_kb < 64 * 1024
+    grown_kb = resident_kb(process.pid) - before_kb
+    print(f"{FUZZ_S:g} s: {sent[0]} mutated queries, {answers} others answered meanwhile, {grown_kb} kB more resident")
+    assert grown_kb < 64 * 1024
     process.terminate()
     assert process.wait(20) == 0
 

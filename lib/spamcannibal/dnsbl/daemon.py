@@ -23,7 +23,7 @@ from spamcannibal.dnsbl.responder import Log
 from spamcannibal.dnsbl.secondaries import Secondaries, Terms
 from spamcannibal.dnsbl.server import Server
 from spamcannibal.dnsbl.zone import ZoneSpec
-from spamcannibal.errors import SpamCannibalError, Unavailable
+from spamcannibal.errors import Replaced, SpamCannibalError, Unavailable
 from spamcannibal.service import Signals, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
@@ -88,7 +88,7 @@ class Daemon:
             "stale": self._server.responder.is_stale,
             "serial": max(publisher.seq, 0) if publisher else 0,
             "entries": publisher.entries if publisher else 0,
-            "text_failures": publisher.texts.failures if publisher else 0,
+            "text_failures_total": publisher.texts.failures if publisher else 0,
             **(self._secondaries.figures if self._secondaries else {}),
         }
 
@@ -130,9 +130,9 @@ class Daemon:
                 return self._wait(str(error))
             self._held = opened.pop_all()
         self._dismiss()
-        self._publisher, self._secondaries = publisher, secondaries
-        self._current_s = time.monotonic()
         self._server.publish(publisher.view, publisher.texts)
+        self._current_s = time.monotonic()
+        self._publisher, self._secondaries = publisher, secondaries  # from here on its age is judged
         self._server.responder.transfers = secondaries.transfers
         self._server.mark_stale(False)
         took_s = round(time.monotonic() - began_s, 3)
@@ -166,6 +166,8 @@ class Daemon:
         interval_s = self._settings.store.follow_interval_s
         try:
             applied = publisher.follow()
+        except Replaced:
+            raise  # what we hold is of another list: whoever supervises us starts us with this one
         except SpamCannibalError as error:
             self._trouble = str(error)
             return interval_s

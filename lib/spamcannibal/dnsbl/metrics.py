@@ -10,6 +10,7 @@ from typing import NamedTuple
 from spamcannibal.addr import format_addr
 
 PREFIX = "spamcannibal_dnsbl_"
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _HELP = {
     "replies_total": "Replies by transport, zone, type, rcode; the fast path tells of our zones only.",
     "fast_total": "What the UDP fast path counted, by event.",
@@ -18,9 +19,18 @@ _HELP = {
     "stale": "1 while the data is too old to answer from, or not there yet.",
     "serial": "Number of the journal record that was followed last.",
     "entries": "Listings shown.",
-    "text_failures": "Texts that could not be read.",
+    "text_failures_total": "Texts that could not be read.",
     "tcp_connections": "TCP connections open.",
-    "tcp_evicted": "TCP connections closed to make room.",
+    "tcp_evicted_total": "TCP connections closed to make room.",
+    "notify_unanswered": "Secondaries that did not answer the last NOTIFY yet.",
+    "transfers_running": "Zone transfers under way.",
+    "transfers_axfr_done_total": "Whole zones sent.",
+    "transfers_axfr_failed_total": "Whole zones that were not sent to the end.",
+    "transfers_ixfr_done_total": "Differences sent.",
+    "transfers_ixfr_failed_total": "Differences that were not sent to the end.",
+    "transfers_refused_total": "Transfers asked for by those who may not.",
+    "transfers_busy_total": "Transfers put off because all are taken.",
+    "transfers_tsig_refused_total": "Signed queries refused for their signature.",
 }
 
 
@@ -38,12 +48,14 @@ def exposition(
 ) -> str:
     """Return the text of /metrics."""
     samples = {
-        "replies_total": ((_labels(key._asdict()), count) for key, count in sorted(told.items())),
-        "events_total": ((_labels({"event": name}), count) for name, count in sorted(events.items())),
-        "fast_total": ((_labels({"event": name}), count) for name, count in sorted(fast.items())),
+        "replies_total": ((labels(key._asdict()), count) for key, count in sorted(told.items())),
+        "events_total": ((labels({"event": name}), count) for name, count in sorted(events.items())),
+        "fast_total": ((labels({"event": name}), count) for name, count in sorted(fast.items())),
         **{name: (("", value),) for name, value in figures.items()},
     }
-    return "".join(line for name, family in samples.items() for line in _family(name, family))
+    return "".join(
+        line for name, found in samples.items() for line in family(PREFIX + name, _HELP.get(name, name), found)
+    )
 
 
 def top(talkers: Iterable[tuple[bytes, int, int, int]]) -> str:
@@ -55,16 +67,17 @@ def top(talkers: Iterable[tuple[bytes, int, int, int]]) -> str:
     return json.dumps(rows)
 
 
-def _family(name: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+def family(name: str, about: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """Yield the lines of one metric; samples are (labels, value)."""
     kind = "counter" if name.endswith("_total") else "gauge"
-    yield f"# HELP {PREFIX}{name} {_HELP.get(name, name)}\n# TYPE {PREFIX}{name} {kind}\n"
-    for labels, value in samples:
-        yield f"{PREFIX}{name}{labels} {float(value):.15g}\n"
+    yield f"# HELP {name} {about}\n# TYPE {name} {kind}\n"
+    for words, value in samples:
+        yield f"{name}{words} {float(value):.15g}\n"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    # Zone names come from settings that were checked; nothing in them needs escaping, but a backslash would.
-    words = (f'{key}="{value.replace(chr(92), chr(92) * 2)}"' for key, value in labels.items())
+def labels(pairs: Mapping[str, str]) -> str:
+    """Return labels as they stand behind a metric's name."""
+    words = (f'{key}="{value.translate(_ESCAPES)}"' for key, value in pairs.items())
     return "{" + ",".join(words) + "}"
 
 

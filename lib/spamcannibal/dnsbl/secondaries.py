@@ -15,6 +15,8 @@ from spamcannibal.dnsbl.zone import ZoneSpec, to_labels
 from spamcannibal.errors import ConfigError
 from spamcannibal.store.stores import Store
 
+COUNTED = ("axfr_done", "axfr_failed", "ixfr_done", "ixfr_failed", "refused", "busy", "tsig_refused")
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -39,7 +41,7 @@ class Secondaries:
     @property
     def figures(self) -> dict[str, float]:
         """Return what metrics say of us."""
-        counted = {f"transfers_{name}": count for name, count in self.transfers.counters.items()}
+        counted = {f"transfers_{name}_total": self.transfers.counters[name] for name in COUNTED}
         return {"notify_unanswered": self.notifier.unanswered, "transfers_running": self.transfers.running, **counted}
 
     def adopt(self, view: View, terms: Terms) -> None:

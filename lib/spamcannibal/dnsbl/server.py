@@ -67,6 +67,7 @@ class Server:
         self._udp_sockets: list[list[socket.socket]] = []  # of each endpoint, one a thread
         self._tcp_sockets: list[socket.socket] = []
         self._pages: list[tuple[Pages, socket.socket]] = []
+        self._publishing = threading.Lock()  # views come from one thread, the data's age from another
         self._tcp: TcpServer | None = None
         self._udp_loops = UdpLoops((), limits.udp_payload_bytes, self.responder)  # none before all is bound
         try:
@@ -94,7 +95,7 @@ class Server:
     @property
     def figures(self) -> dict[str, int]:
         """Return what metrics say of connections."""
-        return {"tcp_connections": len(self._tcp or ()), "tcp_evicted": self._tcp.evicted if self._tcp else 0}
+        return {"tcp_connections": len(self._tcp or ()), "tcp_evicted_total": self._tcp.evicted if self._tcp else 0}
 
     @property
     def told(self) -> Counter[Told]:
@@ -117,7 +118,8 @@ class Server:
         self._thread.start()
         if not self._ready.wait(START_S):
             raise Unavailable("dnsbl: the answering thread does not start")
-        self._publish_fast()
+        with self._publishing:
+            self._publish_fast()
         self._udp_loops.start()
 
     @property
@@ -137,9 +139,10 @@ class Server:
 
     def publish(self, view: View, texts: Texts) -> None:
         """Answer from another view."""
-        self.responder.publish(view, texts)
-        self._fast = view.fast
-        self._publish_fast()
+        with self._publishing:
+            self.responder.publish(view, texts)
+            self._fast = view.fast
+            self._publish_fast()
 
     def set_cookies(self, cookies: Cookies | None) -> None:
         """Give these cookies from the next query on; None: none."""
@@ -148,9 +151,10 @@ class Server:
 
     def mark_stale(self, is_stale: bool) -> None:
         """Answer SERVFAIL in our zones, or no longer."""
-        if is_stale != self.responder.is_stale:
-            self.responder.is_stale = is_stale
-            self._publish_fast()
+        with self._publishing:
+            if is_stale != self.responder.is_stale:
+                self.responder.is_stale = is_stale
+                self._publish_fast()
 
     def _publish_fast(self) -> None:
         self._udp_loops.publish(None if self.responder.is_stale else self._fast)

@@ -134,6 +134,7 @@ class Transfers:
         if zone is None or zone.labels != query.labels:
             return _signed(tsig.bare(message, tsig.NOTAUTH), caller)
         if not self._is_granted(zone, caller):
+            self.counters["refused"] += 1
             self._log.emit("XFER", zone=zone.name, peer=format_addr(caller.addr), result="refused")
             return _signed(tsig.bare(message, wire.REFUSED), caller)
         if caller.is_stale:
@@ -148,6 +149,7 @@ class Transfers:
         if not caller.transport.is_stream:
             return _signed(tsig.bare(message, wire.REFUSED), caller)
         if self.running >= self._limit:
+            self.counters["busy"] += 1
             self._log.emit("XFER", zone=zone.name, peer=format_addr(caller.addr), result="busy")
             return _signed(tsig.bare(message, wire.SERVFAIL), caller)
         since = None if has is None else serial - (serial - has) % (1 << SERIAL_BITS)

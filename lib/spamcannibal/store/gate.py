@@ -17,6 +17,9 @@ It is a small file beside the databases, with POSIX record locks on single bytes
     24       u32: process id inside, 0 = nobody. Found non-zero by who gets in: that process died inside, so recover
     28       u32: openings since the last recovery less closings, so the living and those that died without closing
 
+Who restores a copy puts other files in place of ours, and a process that went on with the old ones, which nobody else
+sees any more, would follow and write for nothing. So `check_place` asks whether the gate is still that of its path.
+
 POSIX locks end with the process, are not inherited by fork, and end too when the process closes any descriptor of the
 file; so the file is opened once a process, by the one Gate of a path that env.py keeps.
 """
@@ -29,7 +32,7 @@ import threading
 import time
 from pathlib import Path
 
-from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.errors import Replaced, StoreError, Unavailable
 
 FILE_NAME = "spamcannibal.lock"
 _SIZE = 64
@@ -59,6 +62,7 @@ class Gate:
             if os.fstat(self._fd).st_uid == os.geteuid():
                 os.fchmod(self._fd, 0o660)  # readers of the group write here too, whatever the umask
             self._map = mmap.mmap(self._fd, _SIZE)
+            self._identity = _identity(os.fstat(self._fd))
         except BaseException:
             os.close(self._fd)
             raise
@@ -89,6 +93,15 @@ class Gate:
             self._thread_lock.release()
             raise
         self._owner = threading.get_ident()
+
+    def check_place(self) -> None:
+        """Raise Unavailable if the gate is gone from its path, Replaced if another one stands there."""
+        try:
+            there = _identity((self._directory / FILE_NAME).stat())
+        except OSError as error:
+            raise Unavailable(f"{self._directory}: {FILE_NAME} is gone ({error.strerror}); was it moved?") from None
+        if there != self._identity:
+            raise Replaced(f"{self._directory}: another database was put here while this one was open; start anew")
 
     def leave(self) -> None:
         """Get out."""
@@ -172,3 +185,7 @@ class Gate:
         (pid,) = _PID.unpack_from(self._map, _PID_AT)
         holder = f"process {pid} is using it" if pid else "other processes are using it"
         return Unavailable(f"{self._directory}: busy for more than {self.wait_s:g} s: {holder}; try again")
+
+
+def _identity(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino

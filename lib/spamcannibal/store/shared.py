@@ -42,6 +42,7 @@ class Shared:
         """Be inside the gate, as the store's owner, while this lasts."""
         self.gate.enter()
         try:
+            self.gate.check_place()
             with self._owner.acting():
                 yield
         finally:
