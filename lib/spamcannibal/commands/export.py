@@ -16,8 +16,9 @@ import msgspec
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, progress
 from spamcannibal.dnsbl.client import over_network
-from spamcannibal.dnsbl.export import drift, entry, files, follow, kernel, sample
+from spamcannibal.dnsbl.export import drift, entry, files, follow, kernel, outlet, sample
 from spamcannibal.dnsbl.export.facts import Facts, Item
+from spamcannibal.dnsbl.export.figures import Figures, outlet_name
 from spamcannibal.dnsbl.export.formats import FORMATS
 from spamcannibal.dnsbl.zone import ZoneSpec, compile_zone, with_colours
 from spamcannibal.errors import ConfigError, StoreError, Unavailable
@@ -48,6 +49,7 @@ class Options:
     check_drift: bool
     server: str | None
     sample: int
+    metrics: Path | None
     as_json: bool
     dry_run: bool
 
@@ -60,14 +62,19 @@ class Options:
 {_FORMATS_HELP}
 
     Zone formats (rbldnsd, bind, rpz) hold what a zone publishes, the others what this host refuses. Files are replaced
-    whole and only if they changed; with --follow they, or the kernel's sets, stay current until SIGTERM.
+    whole and only if they changed; with --follow they, or the kernel's sets, stay current until SIGTERM, and SIGHUP
+    exports all anew (after the packet filter was flushed, say).
+
+    \b
+    Exit codes: 0 done, or no drift; 1 the consumer differs (--check-drift); 2 wrong usage;
+    69 a program is missing; 75 the store or the consumer can't be reached now; 78 settings.
 
     \b
     Examples:
       spamcannibal export combined --zone bl.example.org -o /var/lib/rbldns/bl.example.org --follow
       spamcannibal export bind -o /etc/bind/db.bl --run "rndc reload bl.example.org"
       spamcannibal export nft --load --follow
-      spamcannibal export ipset --check-drift
+      spamcannibal export ipset --check-drift --metrics /var/lib/prometheus/node-exporter/ipset.prom
       spamcannibal export combined --check-drift --server 192.0.2.53:53
     """
 )
@@ -84,6 +91,8 @@ class Options:
 @click.option("--check-drift", is_flag=True, help="Compare the file, kernel or server; exit 1 if it differs.")
 @click.option("--server", metavar="ADDRESS:PORT", help="With --check-drift: ask this DNS server about a sample.")
 @click.option("--sample", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Entries to ask about.")
+@click.option("--metrics", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --follow or --check-drift: keep figures here for Prometheus's node_exporter.")  # fmt: skip
 @json_option
 @dry_run_option
 @click.pass_context
@@ -116,6 +125,7 @@ def _refuse_nonsense(name: str, options: Options) -> None:
         "--follow wants -o FILE or --load": options.follow and not (options.output or options.load),
         "--run wants -o FILE": options.run and not options.output,
         "--follow and --check-drift exclude each other": options.follow and options.check_drift,
+        "--metrics wants --follow or --check-drift": options.metrics and not (options.follow or options.check_drift),
         "--server wants --check-drift and a zone format": options.server and not (options.check_drift and is_zone),
         "--server and -o exclude each other": options.server and options.output,
         "--check-drift wants -o FILE, or --server for a zone": options.check_drift
@@ -206,12 +216,15 @@ def _follow(store: Store, job: follow.Job, options: Options, settings: Settings)
     """Export, and again whenever the list has changed, until SIGTERM."""
     log = EventLog(sys.stderr, settings.log.format)
     export = follow.Export(store, job, log, options.settle)
+    figures = Figures(export, outlet_name(job), options.metrics, log)
     beat_s = watchdog_s()
     is_ready, beaten = False, -beat_s
     with Signals() as signals:
         while not signals.stop:
-            signals.take_reload()  # nothing here can be reloaded, and a hang-up must not end it
+            if signals.take_reload():
+                export.renew()
             export.turn(time.monotonic())
+            figures.turn()
             if not is_ready and export.seq >= 0:
                 is_ready = True
                 notify("READY=1")
@@ -220,12 +233,15 @@ def _follow(store: Store, job: follow.Job, options: Options, settings: Settings)
                 notify("WATCHDOG=1")
             signals.wait(settings.store.follow_interval_s)
     notify("STOPPING=1")
+    figures.write()
     log.flush()
 
 
 def _check(store: Store, job: follow.Job, options: Options) -> int:
     """Print the differences; return the exit code."""
     where, found = _ask_server(store, job, options) if options.server else _compare(store, job)
+    if options.metrics:
+        files.replace(options.metrics, [outlet.checked(outlet_name(job, options.server), found, time.time())])
     counts = found.counts()
     shown = [{"difference": kind, "entry": name} for kind, name in found.shown]
     row = {"format": job.name, "in": where, **counts, "seq": store.last_seq()}
@@ -267,7 +283,7 @@ def _ask_server(store: Store, job: follow.Job, options: Options) -> tuple[str, d
     sides = follow.entries(store, job)
     listed = (entry for family in job.families for entry in sides[family])
     asked = sample.addresses(sample.choose(listed, options.sample, store.last_seq()))
-    zone = b".".join(job.facts.zone.labels).decode()
+    zone = job.facts.zone.name
     exchange = over_network(addr, port, QUERY_S)
     found = sample.compare(
         asked, lambda one: sample.expected_code(store, job.select, job.facts.code, one), zone, exchange

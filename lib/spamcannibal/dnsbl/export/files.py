@@ -1,7 +1,12 @@
-"""Files that are always whole: written beside the old one, flushed to the disk, then renamed over it."""
+"""Files that are always whole: written beside the old one, flushed to the disk, then renamed over it.
+
+What a writer that was killed left beside it, the next one removes: a living writer holds a lock on its own.
+"""
 
 import contextlib
+import fcntl
 import filecmp
+import glob
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -24,6 +29,7 @@ def replace(path: Path, chunks: Iterable[str]) -> Written:
     target = _target(path)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
+        _sweep(target)
         size = _write(beside, chunks, target)
         if target.exists() and filecmp.cmp(beside, target, shallow=False):
             return Written(size, False)
@@ -53,9 +59,22 @@ def _target(path: Path) -> Path:
     return target
 
 
+def _sweep(target: Path) -> None:
+    """Remove what dead writers of a file have left."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with contextlib.suppress(OSError):  # held by one who lives, or removed by another
+            fd = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
+            finally:
+                os.close(fd)
+
+
 def _write(beside: Path, chunks: Iterable[str], like: Path) -> int:
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with os.fdopen(fd, "w", encoding="utf-8", errors="replace", newline="") as stream:
+        fcntl.flock(fd, fcntl.LOCK_EX)
         if like.exists():
             old = like.stat()
             os.fchmod(fd, old.st_mode & 0o777)

@@ -6,13 +6,15 @@
 
 Kernel sets follow by deltas; files are written anew, and a command (a reload of the consumer) runs only after a file
 that has changed. After any failure, and where the journal does not connect to what was exported (a store restored from
-a copy), all is exported anew. A failing consumer or store costs a log line and a growing wait, never the process.
+a copy), all is exported anew; so it is by renew(), for who knows that a consumer has lost it. A failing consumer or
+store costs a log line and a growing wait, never the process; Replaced comes out, since that store never moves again.
 
 The journal's number is read first and the list after it, so what changes meanwhile is exported once more by the next
 turn: that does no harm. A file of an export that is not followed may hold a little of what came after its serial.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from spamcannibal.dnsbl.export.facts import Entries, Facts
 from spamcannibal.dnsbl.export.formats import FORMATS
 from spamcannibal.dnsbl.export.pace import Pace
 from spamcannibal.dnsbl.export.source import StoreEntries
-from spamcannibal.errors import SpamCannibalError
+from spamcannibal.errors import Replaced, SpamCannibalError
 from spamcannibal.events import EventLog
 from spamcannibal.record import Action
 from spamcannibal.store.stores import Store
@@ -81,6 +83,7 @@ class Export:
 
     def __init__(self, store: Store, job: Job, log: EventLog | None = None, settle_s: float = SETTLE_S) -> None:
         self.seq = -1
+        self.counters: Counter[str] = Counter()
         self._store = store
         self._job = job
         self._log = log
@@ -88,6 +91,16 @@ class Export:
         self._delta = None if job.path else kernel.KERNELS[job.name].new_delta()
         self._seen = -1
         self._command_is_due = False
+
+    @property
+    def is_current(self) -> bool:
+        """Tell whether the consumer has all changes that were seen."""
+        return self.seq >= 0 and self._pace.is_settled
+
+    def renew(self) -> None:
+        """Have all exported anew at the next turn: the consumer may have lost it."""
+        self.seq = -1
+        self._pace.owe()
 
     def full(self, progress: Progress = _no_progress) -> Result:
         """Export everything; Unavailable if the consumer fails."""
@@ -111,12 +124,16 @@ class Export:
             if not self._pace.is_due(now):
                 return None
             result = self._by_delta() or self.full()
+        except Replaced:
+            raise  # there is another store: this one never moves again
         except SpamCannibalError as error:
             self.seq = -1
+            self.counters["failures"] += 1
             self._tell(result="failed", error=str(error), retry_s=self._pace.failed(now))
             return None
         took_s = time.monotonic() - began
         self._pace.done(now + took_s, took_s)
+        self.counters["exports"] += 1
         self._tell(
             result=result.mode if result.is_changed else "unchanged",
             seq=result.seq,

@@ -26,6 +26,15 @@ class Pace:
         if self._first is None:
             self._first = now
 
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether all changes are exported."""
+        return self._first is None and not self._is_owed
+
+    def owe(self) -> None:
+        """Make an export due, whatever has changed."""
+        self._is_owed = True
+
     def is_due(self, now: float) -> bool:
         if now < self._not_before:
             return False
