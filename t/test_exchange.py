@@ -11,16 +11,17 @@ from spamcannibal import record
 from spamcannibal.addr import parse_key
 from spamcannibal.errors import StoreError, Unavailable, WireError
 from spamcannibal.guard import parse_never_list
-from spamcannibal.record import EXCLUDED, PUBLISHED, Cause, Mode
+from spamcannibal.record import EXCLUDED, PUBLISHED, Cause, Checked, Mode
 from spamcannibal.store.backup import backup
 from spamcannibal.store.check import check
+from spamcannibal.store.examine import Settlement, hits, settle
 from spamcannibal.store.exchange import dump, load
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
 from storekit import NEVER, check_whole, listed, open_store
 
 NOW = 1_700_000_000.0
 KEYS = [parse_key(text) for text in ("1.2.3.4", "1.2.3.0/24", "5.6.7.8", "2001:db8:1::/64", "2001:db8:2::1")]
-TREES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry")
+TREES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "checked")
 
 
 @pytest.fixture
@@ -40,10 +41,12 @@ def other(tmp_path):
 def fill(store):
     store.list([NewListing(KEYS[0], text="spam", source="robot:é", evidence=b"\xff\x00raw", flags=PUBLISHED)], NOW)
     store.list([NewListing(KEYS[1], mode=Mode.DROP, expiry_ms=5, text='quo"te\n')], NOW)
-    store.list([NewListing(key, contrib=Hearsay((Cause("bl.example", b"\x7f\0\0\x09"),)), text="x") for key in KEYS[2:]], NOW)
+    heard = Hearsay((Cause("bl.example", b"\x7f\0\0\x09", KEYS[0], "é"), Cause("b2.example", b"\x7f\0\0\x02")))
+    store.list([NewListing(key, contrib=heard, text="x") for key in KEYS[2:]], NOW)
     store.amend(KEYS[1], Amendment(flags=EXCLUDED), "admin:me", NOW)
     store.unlist([KEYS[0], KEYS[4]], "web:owner", "sorry", NOW + 1)
     store.list([NewListing(KEYS[0], text="again", evidence=b"mail")], NOW + 2)
+    settle(store, Settlement(checked={KEYS[3]: Checked(7, 2), KEYS[2]: Checked(8)}, passed=2), NOW)
     store.contacts([(KEYS[0], 2, 10, 20)], [(b"\x09\x09\x09\x09", 3, 5, 7), (bytes(15) + b"\x07", 1, 1, 1)])
 
 
@@ -55,7 +58,7 @@ def test_what_is_dumped_and_loaded_is_the_same_in_every_store(store, other):
     fill(store)
     loaded = load(other, dump(store), "dump", NOW)
     assert trees(other) == trees(store)
-    assert other.counts() == store.counts()
+    assert (other.counts(), hits(other)) == (store.counts(), hits(store))
     assert (loaded.listings, loaded.contacts, loaded.changes, loaded.refused) == (4, 2, 9, [])
     check_whole(other)
     assert list(check(other)) == []

@@ -1,0 +1,40 @@
+"""What was listed lately, from the end of the journal: what the breakers count (breaker.py)."""
+
+from functools import partial
+
+from spamcannibal import record
+from spamcannibal.record import Action, Change
+from spamcannibal.store.stores import Store
+
+PAGE_LIMIT = 1000
+
+
+def listed_since(store: Store, since_ms: int, limit: int) -> list[Change]:
+    """Give the listings made since a time, oldest first; of more than `limit` changes only the last ones are read."""
+    found: list[Change] = []
+    at = store.last_seq()
+    end = max(0, at - limit)
+    while at > end:
+        page = store.env.read(partial(_page, store, at, min(PAGE_LIMIT, at - end)))
+        recent = [change for change in page if change.time_ms >= since_ms]
+        found += [change for change in recent if change.action is Action.LIST]
+        if len(recent) < len(page) or not page:
+            break
+        at = page[-1].seq - 1
+    return found[::-1]
+
+
+def _page(store: Store, seq: int, limit: int) -> list[Change]:
+    """Give up to `limit` changes up to `seq`, newest first."""
+    cursor = store.env.db("journal").cursor()
+    try:
+        row = cursor.set_range(record.pack_seq(seq)) or cursor.last()
+        if row is not None and record.unpack_seq(row[0]) > seq:
+            row = cursor.prev()
+        changes: list[Change] = []
+        while row is not None and len(changes) < limit:
+            changes.append(record.unpack_change(record.unpack_seq(row[0]), row[1]))
+            row = cursor.prev()
+        return changes
+    finally:
+        cursor.close()
