@@ -128,6 +128,11 @@ def test_the_form_is_guessed_from_the_first_lines(form, head):
     assert guess(head) == form
 
 
+def test_no_line_is_lost_behind_those_that_were_looked_at_to_guess():
+    text = "".join(f"192.0.2.{i}\n" for i in range(200))
+    assert len(entries(text)) == 200
+
+
 @given(text=st.text(max_size=300), form=st.sampled_from(["", *FORMS]))
 def test_any_text_gives_entries_and_broken_lines_and_nothing_else(text, form):
     for found in read(text.splitlines(keepends=True), form):

@@ -16,7 +16,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from spamcannibal.addr import V4_BITS, format_key, make_key, mask, parse_addr, parse_key, range_keys
@@ -68,7 +68,7 @@ def guess(head: Iterable[str]) -> str:
 def read(lines: Iterable[str], form: str = "") -> Entries:
     """Yield what each line lists, in order; `form` is one of FORMS, "" to guess it. Memory is that of one line."""
     numbered = iter(enumerate(lines, 1))
-    head = [line for line, _ in zip(numbered, range(HEAD_LINES), strict=False)] if not form else []
+    head = list(islice(numbered, HEAD_LINES)) if not form else []
     return FORMS[form or guess(text for _, text in head)](chain(head, numbered))
 
 

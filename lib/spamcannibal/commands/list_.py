@@ -9,6 +9,8 @@ import click
 
 from spamcannibal.addr import listing_key, parse_addr, parse_key, split_key
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
+from spamcannibal.commands.list_find import diff, find
+from spamcannibal.commands.list_import import import_
 from spamcannibal.commands.moments import duration
 from spamcannibal.commands.rows import LISTING_COLUMNS, admin_source, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.decode import shown
@@ -35,7 +37,7 @@ def _code(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
 
 @click.group()
 def command() -> None:
-    """Add, remove or show listings.
+    """Add, import, remove, find or show listings.
 
     What is added is refused by the tarpit within a second, everywhere that follows this database.
     """
@@ -199,7 +201,7 @@ def _add(store: Store, made: list[NewListing], now: float, dry_run: bool) -> lis
         store.guard.check(item.key)
     rows: list[dict[str, Any]] = []
     for part in _parts(made):
-        was = [store.get_key(item.key) for item in part]
+        was = store.records("tarpit", [item.key for item in part])
         seqs = [None] * len(part) if dry_run else store.list(part, now)
         for item, old, seq in zip(part, was, seqs, strict=True):
             same = "already so" if old and old.seq == seq else "changed"
@@ -252,3 +254,7 @@ def _find(store: Store, text: str) -> dict[str, Any] | None:
 
 def _parts(items: list[Any]) -> Iterable[list[Any]]:
     return (items[at : at + BATCH_LIMIT] for at in range(0, len(items), BATCH_LIMIT))
+
+
+for _part in (find, diff, import_):
+    command.add_command(_part)

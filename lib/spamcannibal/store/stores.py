@@ -28,6 +28,8 @@ Pieces = list[Piece]
 Changes = list[Change]
 Page = list[tuple[bytes, Any]]
 Rows = list[tuple[bytes, bytes]]
+Records = list[Any]
+RawRecords = list[bytes | None]
 States = list[tuple[bytes, int]]
 History = list[tuple[int, bytes | None]]
 
@@ -142,6 +144,16 @@ class Store:
 
     def evidence(self, key: bytes) -> Pieces:
         return self._record("evidence", key, record.unpack_evidence) or []
+
+    def records(self, name: str, keys: Sequence[bytes]) -> Records:
+        """Give the record of each key, None where there is none, in one look."""
+
+        def look() -> RawRecords:
+            find = self.env.db(name).get
+            return [find(key) for key in keys]
+
+        unpack = UNPACK[name]
+        return [None if data is None else unpack(data) for data in self.env.read(look)]
 
     def page(self, name: str, after: bytes | None, limit: int) -> Page:
         """Give up to `limit` (key, record) of one of the stores of UNPACK in key order, past `after`."""

@@ -1,0 +1,200 @@
+"""`spamcannibal list find` and `list diff`: listings by what they say, and what changed between two times."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import click
+
+from spamcannibal.addr import covers, format_addr, parse_addr, parse_key, split_key
+from spamcannibal.commands.common import emit, json_option, load_settings, open_store, progress
+from spamcannibal.commands.moments import HELP, journal_number, moment, when
+from spamcannibal.commands.rows import LISTING_COLUMNS, listing_row
+from spamcannibal.errors import AddrError
+from spamcannibal.record import FLAG_NAMES, Change, Listing
+from spamcannibal.store.stores import Store
+
+PAGE_LIMIT = 1000
+DIFF_COLUMNS = ("key", "change", "before", "after", "time", "source", "text")
+
+_PAST = b"\xff" * 17  # behind an address: later than any key that begins with it
+
+limit_option = click.option(
+    "--limit", type=click.IntRange(0), default=100, show_default=True, help="Show at most so many; 0 for all."
+)
+
+
+def _prefix(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+    try:
+        return None if value is None else parse_key(value)
+    except AddrError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _code(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+    try:
+        return None if value is None else parse_addr(value)
+    except AddrError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command(epilog=HELP)
+@click.option("--text", metavar="PART", help="Its text contains this, in any case.")
+@click.option("--source", metavar="START", help="It comes from this source, or one that begins so: robot, gather:…")
+@click.option("--within", callback=_prefix, metavar="PREFIX", help="It lies in this prefix.")
+@click.option("--code", callback=_code, metavar="127.x.y.z", help="DNS answers this.")
+@click.option("--flag", type=click.Choice(list(FLAG_NAMES.values())), help="It has this flag.")
+@click.option("--since", callback=moment, metavar="TIME", help="It was listed at this time or later.")
+@click.option("--until", callback=moment, metavar="TIME", help="It was listed by this time.")
+@limit_option
+@json_option
+@click.pass_context
+def find(ctx: click.Context, /, limit: int, as_json: bool, **wanted: Any) -> None:
+    """Show listings that have all that is asked for. Exit 1 if there are none.
+
+    \b
+    Examples:
+      spamcannibal list find --source gather:192.0.2.25 --since 24h
+      spamcannibal list find --within 198.51.100.0/22
+      spamcannibal list find --text "zen.example" --json
+    """
+    with closing(open_store(load_settings(ctx))) as store:
+        rows: list[dict[str, Any]] = []
+        more = 0
+        with progress(store.counts()["tarpit"], "looking") as step:
+            for key, listing, change in _found(store, wanted, step):
+                if limit and len(rows) == limit:
+                    more += 1
+                else:
+                    rows.append(listing_row(key, listing, change))
+    emit(rows, LISTING_COLUMNS, as_json)
+    if more:
+        click.echo(f"… and {more} more; see --limit", err=True)
+    ctx.exit(0 if rows else 1)
+
+
+@click.command(epilog=HELP)
+@click.argument("first", metavar="FROM", callback=moment)
+@click.argument("last", metavar="[TO]", callback=moment, required=False)
+@limit_option
+@json_option
+@click.pass_context
+def diff(ctx: click.Context, first: int, last: int | None, limit: int, as_json: bool) -> None:
+    """Show what was listed, unlisted or changed between two times; TO is now if it is left out.
+
+    What was listed and unlisted again in between is not shown. Exit 1 if anything differs, 0 if not.
+
+    \b
+    Examples:
+      spamcannibal list diff 24h
+      spamcannibal list diff 2026-11-01 2026-11-08 --json
+      spamcannibal list diff '#12000' '#12900'
+    """
+    from spamcannibal.store.timeline import difference
+
+    rows: list[dict[str, Any]] = []
+    counts = {"listed": 0, "unlisted": 0, "changed": 0}
+    with closing(open_store(load_settings(ctx))) as store:
+        start, end = journal_number(store, first), store.last_seq() if last is None else journal_number(store, last)
+        with progress(max(0, end - start), "comparing") as step:
+            for moved in difference(store, start, end):
+                step(1)
+                if moved is None:
+                    continue
+                kind = "listed" if moved.before is None else "unlisted" if moved.after is None else "changed"
+                counts[kind] += 1
+                if not limit or len(rows) < limit:
+                    told = moved.after or store.change_at(moved.key, end)
+                    rows.append(_moved_row(moved.key, kind, moved.before, moved.after, told))
+    emit(rows, DIFF_COLUMNS, as_json)
+    if not as_json:
+        click.echo(
+            f"{counts['listed']} listed, {counts['unlisted']} unlisted, {counts['changed']} changed"
+            f" by changes {start + 1} to {end}"
+            if end > start
+            else "no changes",
+            err=True,
+        )
+    ctx.exit(1 if any(counts.values()) else 0)
+
+
+def _found(
+    store: Store, wanted: dict[str, Any], step: Callable[[int], None]
+) -> Iterator[tuple[bytes, Listing, Change | None]]:
+    """Yield the listings that pass all tests, in key order; the journal is read only for those that pass the rest."""
+    tests = _tests(store, wanted)
+    by_journal = wanted["text"] is not None or wanted["source"] is not None
+    after, end = _ends(wanted["within"])
+    while page := store.page("tarpit", after, PAGE_LIMIT):
+        step(len(page))
+        after = page[-1][0]
+        for key, listing in page:
+            if not all(test(key, listing) for test in tests):
+                continue
+            change = store.change(listing.seq)
+            if not by_journal or _says(change, wanted["text"], wanted["source"]):
+                yield key, listing, change
+        if end is not None and after > end:
+            return
+
+
+def _ends(within: bytes | None) -> tuple[bytes | None, bytes | None]:
+    """Return two texts between which, in the store's order, all keys inside a prefix lie; None: no end."""
+    if within is None:
+        return None, None
+    addr, plen = split_key(within)
+    last = int.from_bytes(addr, "big") | (1 << (len(addr) * 8 - plen)) - 1
+    before = addr[:-1] if not addr[-1] else addr[:-1] + bytes((addr[-1] - 1,)) + _PAST
+    return before, last.to_bytes(len(addr), "big") + _PAST
+
+
+def _tests(store: Store, wanted: dict[str, Any]) -> list[Callable[[bytes, Listing], bool]]:
+    """Return the tests that need no journal."""
+    tests: list[Callable[[bytes, Listing], bool]] = []
+    if wanted["within"] is not None:
+        tests.append(lambda key, _: covers(wanted["within"], key))
+    if wanted["code"] is not None:
+        tests.append(lambda _, listing: listing.code == wanted["code"])
+    if wanted["flag"] is not None:
+        bit = next(bit for bit, name in FLAG_NAMES.items() if name == wanted["flag"])
+        tests.append(lambda _, listing: bool(listing.flags & bit))
+    if wanted["since"] is not None:
+        since_ms = _time_of(store, wanted["since"])
+        tests.append(lambda _, listing: listing.listed_ms >= since_ms)
+    if wanted["until"] is not None:
+        until_ms = _time_of(store, wanted["until"])
+        tests.append(lambda _, listing: listing.listed_ms <= until_ms)
+    return tests
+
+
+def _time_of(store: Store, moment_ms: int) -> int:
+    """Return a moment as a time, that of its change if it is a journal number."""
+    if moment_ms >= 0:
+        return moment_ms
+    change = store.change(-moment_ms)
+    if change is None:
+        raise click.BadParameter(f"the journal has no change number {-moment_ms}, its last is {store.last_seq()}")
+    return change.time_ms
+
+
+def _says(change: Change | None, text: str | None, source: str | None) -> bool:
+    if change is None:
+        return False
+    return (text is None or text.lower() in change.text.lower()) and (
+        source is None or change.source.startswith(source)
+    )
+
+
+def _moved_row(
+    key: bytes, kind: str, before: Change | None, after: Change | None, told: Change | None
+) -> dict[str, Any]:
+    return {
+        "key": key,
+        "change": kind,
+        "before": format_addr(before.code) if before else None,
+        "after": format_addr(after.code) if after else None,
+        "time": when(told.time_ms) if told else None,
+        "source": told.source if told else "",
+        "text": told.text if told else "",
+        "seq": told.seq if told else None,
+    }
