@@ -68,7 +68,7 @@ class Peer:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    policy = Policy(Cookies(SECRETS), None, Talkers(64))
+    policy = Policy(Cookies(SECRETS), None, Talkers(64), {(b"id", b"server"): b"ns1"})
     server = Server([(parse_addr("127.0.0.1"), 0)], Limits(), EventLog(io.StringIO()), policy)
     with closing(server), closing(Texts(lambda key: "")) as texts:
         server.start(view(LISTED, SPEC, {"203.0.113.0/24": LONG}), texts)
@@ -307,6 +307,15 @@ def test_rfc_1035_foreign_names_classes_and_operations(peer: Peer) -> None:
     query = dns.message.make_query(ZONE, "SOA")
     query.set_opcode(dns.opcode.STATUS)
     assert dns.message.from_wire(peer.raw(query.to_wire())).rcode() == dns.rcode.NOTIMP
+
+
+def test_rfc_4892_only_what_the_settings_tell_is_told(peer: Peer) -> None:
+    reply = peer.send(dns.message.make_query("ID.server", "TXT", "CH", use_edns=0))
+    (rrset,) = reply.answer
+    assert (str(rrset.name), rrset.rdclass, codes(reply)) == ("ID.server.", dns.rdataclass.CH, ['"ns1"'])
+    assert reply.flags & dns.flags.AA and reply.edns == 0
+    for name, qtype, qclass in (("id.server", "A", "CH"), ("version.bind", "TXT", "CH"), ("id.server", "TXT", "IN")):
+        assert peer.send(dns.message.make_query(name, qtype, qclass)).rcode() == dns.rcode.REFUSED
 
 
 def test_names_come_back_letter_for_letter(peer: Peer) -> None:

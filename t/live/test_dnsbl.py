@@ -15,6 +15,7 @@ import pytest
 
 from live.nets import Host, Lab, run, wait_for
 from spamcannibal.addr import parse_addr, parse_key, reversed_name
+from spamcannibal.dnsbl.client import Verdict
 from spamcannibal.record import PUBLISHED, Cause
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
@@ -211,6 +212,37 @@ def test_query_tells_operators_the_same_from_server_and_store(served: Served) ->
         ("127.0.0.2", "NOERROR"),
     ]
     assert served.host.run(*served.command("dnsbl", "query", "192.0.2.9"), env=environment()).returncode == 0
+
+
+def test_query_tells_what_is_unknown_from_what_is_not_listed(served: Served, tmp_path: Path) -> None:
+    words = served.command("dnsbl", "query", "192.0.2.1", "--server", "127.0.0.1")
+    foreign = served.host.run(*words, "--zone", "elsewhere.example", "--json", check=False, env=environment())
+    (row,) = json.loads(foreign.stdout)
+    assert (foreign.returncode, row["listed"], row["rcode"]) == (75, None, "REFUSED")
+    both = served.host.run(*words, "--zone", "elsewhere.example", "--zone", ZONE, check=False, env=environment())
+    assert both.returncode == 1
+    assert [line.split()[2] for line in both.stdout.splitlines()] == ["listed", "unknown", "yes"]
+    against = ("export", "combined", "--check-drift", "--server", "127.0.0.1", "--zone", ZONE)
+    assert served.host.run(*served.command(*against), env=environment()).returncode == 0
+    settings = tmp_path / "other.toml"
+    settings.write_text(
+        served.settings.read_text().replace(ZONE, "elsewhere.example").replace('"store"', f'"{served.path}/store"')
+    )
+    words = (sys.executable, "-m", "spamcannibal", "-c", settings, *against[:-1], "elsewhere.example")
+    done = served.host.run(*words, check=False, env=environment())
+    assert done.returncode == 75 and "answers REFUSED, which tells nothing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rcode", "code", "is_listed"),
+    [
+        ("NOERROR", "127.0.0.2", True), ("NOERROR", "127.0.0.1", True), ("NOERROR", "", False),
+        ("NXDOMAIN", "", False), ("SERVFAIL", "", None), ("REFUSED", "", None),
+        ("NOERROR", "127.255.255.254", None), ("NOERROR", "192.0.2.80", None), ("NOERROR", "127.0.0.2, 10.0.0.1", None),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_leaves_it_unknown(rcode: str, code: str, is_listed: bool | None) -> None:
+    assert Verdict("name", rcode, code, "").is_listed is is_listed
 
 
 def test_hup_publishes_other_zones_or_keeps_the_old_ones(served: Served) -> None:

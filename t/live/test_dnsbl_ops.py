@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import dnslib
@@ -209,6 +210,66 @@ def cookied(cookie: bytes) -> bytes:
 
 def cookie_of(reply: bytes) -> bytes:
     return next(bytes(option.data) for rr in dnslib.DNSRecord.parse(reply).ar for option in rr.rdata)
+
+
+GENEROUS = f"""\
+[[dnsbl.zone]]
+name = "all.example.org"
+about = "{"a" * 200}"
+text = "{"t" * 200}"
+ns = [{", ".join(f'"ns{n}.all.example.org"' for n in range(13))}]
+hosts = [{", ".join(f'"ns{n}.all.example.org 2001:db8::{n}"' for n in range(13))}]
+mx = ["10 mx.example.net", "20 mx.example.org"]
+transfer = ["127.0.0.0/8"]
+"""
+
+
+def kinds(zone: str) -> Iterator[bytes]:
+    """Queries of every kind that a forger can choose from."""
+    names = [zone, f"ns1.{zone}", f"2.0.192.{zone}", listed("9.9.9.9", zone), "www.example.com", "version.bind"]
+    names += [listed(address, zone) for address in ("192.0.2.1", "192.0.2.3", "2001:db8:1:2::7", "127.0.0.2")]
+    types = ("A", "NS", "SOA", "MX", "TXT", "AAAA", "ANY", "SRV", "DS", "AXFR", "IXFR")
+    for name, qtype, edns, cookie in product(names, types, (None, 512, 1232, 65535), (b"", bytes(8))):
+        record = dnslib.DNSRecord.question(name, qtype, "CH" if name == "version.bind" else "IN")
+        if edns or cookie:
+            options = [dnslib.EDNSOption(10, cookie)] if cookie else []
+            record.add_ar(dnslib.EDNS0(udp_len=edns or 512, opts=options))
+        if qtype == "IXFR":
+            record.add_auth(dnslib.RR(zone, dnslib.QTYPE.SOA, rdata=dnslib.SOA("a", "b", (0, 1, 1, 1, 1))))
+        yield bytes(record.pack())
+
+
+def allowed_bytes(query: bytes) -> int:
+    sizes = [rr.rclass for rr in dnslib.DNSRecord.parse(query).ar]
+    return max(512, min(*sizes, 1232)) if sizes else 512
+
+
+def test_no_reply_is_longer_than_its_query_allows_and_the_amplification_is_bounded(served: Served) -> None:
+    """The largest reply for each byte of a query over UDP, of a usual zone and of one that has as much as it can."""
+    served.settings.write_text(
+        OPS.replace('rrl_exempt = ["::1"]', 'rrl_per_s = 0\nversion = "spamcannibal"').partition(
+            '[[dnsbl.zone]]\nname = "all'
+        )[0]
+        + GENEROUS
+    )
+    served.add("192.0.2.3", "l" * 1100)  # fills a datagram; what is longer gets TC
+    served.add("2001:db8:1:2::/64", "six")
+    served.start()
+    with served.host.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    worst = {"usual": 0.0, "generous": 0.0}
+    with sock:
+        sock.settimeout(5)
+        sock.connect(("127.0.0.1", 53))
+        for zone, query in ((name, query) for name in (ZONE, OPEN_ZONE) for query in kinds(name)):
+            sock.send(query)
+            reply = sock.recv(65535)
+            assert len(reply) <= allowed_bytes(query), dnslib.DNSRecord.parse(query)
+            is_usual = zone == ZONE and b"\x013\x012\x010\x03192" not in query
+            kind = "usual" if is_usual else "generous"
+            worst[kind] = max(worst[kind], len(reply) / len(query))
+    print({kind: f"{ratio:.1f}" for kind, ratio in worst.items()})
+    assert worst["usual"] < 4 and 10 < worst["generous"] < 1232 / 50
 
 
 def test_a_secret_can_be_changed_while_it_runs(served: Served) -> None:

@@ -13,6 +13,7 @@ from spamcannibal.addr import format_addr, make_key, mask, parse_addr, parse_end
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store
 from spamcannibal.commands.dnsbl_serve import serve, zone_specs
 from spamcannibal.dnsbl import answer, client
+from spamcannibal.dnsbl.access import parse_server
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.publisher import read_text
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone
@@ -21,7 +22,8 @@ from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 
 QUERY_S = 2.0
-COLUMNS = ("zone", "address", "listed", "code", "text", "from")
+COLUMNS = ("zone", "address", "listed", "code", "text", "rcode", "from")
+_WORDS = {True: "yes", False: "no", None: "unknown"}
 TOP_COLUMNS = ("address", "queries", "error", "limited")
 _WILDCARDS = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 
@@ -29,7 +31,22 @@ _WILDCARDS = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 @click.group(invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Answer DNS queries for what is listed and published, in the foreground."""
+    """Answer DNS queries for what is listed and published, in the foreground until SIGTERM.
+
+    SIGHUP reads the settings anew: zones, keys, secondaries and cookie secrets change at once, the rest wants a
+    restart, which is said. Until the database can be read, and (dnsbl.stale_limit_s) when it is not followed any more,
+    queries in the zones get SERVFAIL.
+
+    \b
+    Examples:
+      spamcannibal dnsbl
+      spamcannibal dnsbl query 192.0.2.7
+      dig @127.0.0.1 -p 5353 2.0.0.127.bl.example.org TXT
+
+    \b
+    Exit codes: 0 stopped; 2 wrong usage; 69 the port is taken or forbidden;
+    75 start it again (a thread ended, the database was replaced); 78 settings.
+    """
     if ctx.invoked_subcommand is not None:
         return
     serve(ctx)
@@ -37,7 +54,7 @@ def command(ctx: click.Context) -> None:
 
 @command.command()
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
-@click.option("--server", metavar="ADDRESS:PORT", help="Ask this server instead of the configured one.")
+@click.option("--server", metavar="ADDRESS[:PORT]", help="Ask this server instead of the configured one.")
 @click.option("--store", "from_store", is_flag=True, help="Ask no server but the database.")
 @click.option("--zone", "zones", metavar="NAME", multiple=True, help="Ask in this zone only (may be repeated).")
 @json_option
@@ -50,23 +67,35 @@ def query(
     zones: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what the zones answer for addresses: exit 1 if any is listed, 0 if none.
+    """Say what the zones answer for addresses.
 
-    The running server is asked; if it does not answer, the database.
+    The running server is asked; if it does not answer, the database. An answer that is none (SERVFAIL, REFUSED, a code
+    that means an error) leaves it unknown whether the address is listed (in JSON: null).
+
+    \b
+    Examples:
+      spamcannibal dnsbl query 192.0.2.7 2001:db8::7
+      spamcannibal dnsbl query 127.0.0.2 --server 192.0.2.53:53 --zone bl.example.org
+      spamcannibal dnsbl query 192.0.2.7 --store --json
+
+    \b
+    Exit codes: 0 none is listed; 1 one is; 75 none is known to be, and of one it is unknown;
+    2 wrong usage; 78 settings.
     """
     if server and from_store:
         raise click.UsageError("--server and --store exclude each other")
     settings = load_settings(ctx)
     specs = _chosen(settings, zones, may_be_foreign=server is not None)
-    rows = []
+    rows, found = [], set()
     for addr in map(parse_addr, addresses):
         for spec in specs:
             verdict, origin = _verdict(settings, spec, addr, server, from_store)
+            found.add(verdict.is_listed)
             rows.append(
                 {
                     "zone": spec.name,
                     "address": format_addr(addr),
-                    "listed": bool(verdict.code),
+                    "listed": verdict.is_listed if as_json else _WORDS[verdict.is_listed],
                     "code": verdict.code or None,
                     "text": verdict.text or None,
                     "from": origin,
@@ -75,7 +104,7 @@ def query(
                 }
             )
     emit(rows, COLUMNS, as_json)
-    ctx.exit(1 if any(row["listed"] for row in rows) else 0)
+    ctx.exit(1 if True in found else Unavailable.exit_code if None in found else 0)
 
 
 @command.command()
@@ -85,14 +114,27 @@ def query(
 def top(ctx: click.Context, limit: int, as_json: bool) -> None:
     """Say who asks the running server most, and how many of their replies the rate limit kept back.
 
-    It is asked over HTTP at dnsbl.metrics. Counts are estimates, at most `error` too high.
+    It is asked over HTTP at dnsbl.metrics. Counts are since its start, of IPv4 addresses and IPv6 /64; they are
+    estimates, at most `error` too high.
+
+    \b
+    Examples:
+      spamcannibal dnsbl top
+      spamcannibal dnsbl top --limit 5 --json
+
+    \b
+    Exit codes: 0 done; 2 wrong usage; 75 the server does not answer; 78 dnsbl.metrics is not set.
     """
     settings = load_settings(ctx)
     if not settings.dnsbl.metrics:
         raise ConfigError(
             'dnsbl.metrics: not set, so nobody can be asked; want "127.0.0.1:9453" or such, and a restart'
         )
-    rows = json.loads(client.fetch_page(*_reachable(settings.dnsbl.metrics), "/top", QUERY_S))
+    try:
+        page = client.fetch_page(*_reachable(settings.dnsbl.metrics), "/top", QUERY_S)
+    except Unavailable as error:
+        raise Unavailable(f"dnsbl.metrics: {error}; is `spamcannibal dnsbl` running with these settings?") from None
+    rows = json.loads(page)
     emit(rows[:limit], TOP_COLUMNS, as_json)
 
 
@@ -141,7 +183,7 @@ def _verdict(
 ) -> tuple[client.Verdict, str]:
     """Return what a zone says and who said it."""
     if not from_store:
-        endpoint, port = _reachable(server or settings.dnsbl.listen[0])
+        endpoint, port = parse_server(server) if server else _reachable(settings.dnsbl.listen[0])
         exchange = client.over_network(endpoint, port, QUERY_S)
         try:
             return client.look_up(addr, spec.name, exchange), server or settings.dnsbl.listen[0]

@@ -31,6 +31,7 @@ from spamcannibal.dnsbl.responder import Policy
 from spamcannibal.dnsbl.secondaries import Terms, check
 from spamcannibal.dnsbl.server import Limits, Server
 from spamcannibal.dnsbl.tsig import Key
+from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, to_labels, with_colours
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
@@ -54,7 +55,7 @@ def serve(ctx: click.Context) -> None:
     zones = Zones(map(compile_zone, zone_specs(settings)))  # mistakes come out before anything is bound
     source.terms(settings)
     talkers = Talkers(dnsbl.top_talkers)
-    policy = Policy(source.cookies(settings), _rate_limit(dnsbl), talkers)
+    policy = Policy(source.cookies(settings), _rate_limit(dnsbl), talkers, _chaos(dnsbl))
     with (
         Signals() as signals,
         closing(Server(_endpoints(dnsbl), limits, log, policy)) as server,
@@ -173,6 +174,13 @@ def _rate_limit(dnsbl: DnsblSettings) -> RateLimit | None:
         return RateLimit(dnsbl.rrl_per_s, dnsbl.rrl_all_per_s, dnsbl.rrl_slip, dnsbl.rrl_buckets, exempt)
     except ValueError as error:
         raise ConfigError(f"dnsbl.rrl_exempt: {error}") from None
+
+
+def _chaos(dnsbl: DnsblSettings) -> dict[Labels, bytes]:
+    """Return what is told of ourselves, by name."""
+    told = {"version.bind": dnsbl.version, "version.server": dnsbl.version}
+    told |= {"id.server": dnsbl.server_id, "hostname.bind": dnsbl.server_id}
+    return {to_labels(name): text.encode("ascii") for name, text in told.items() if text}
 
 
 def _pages(server: Server, daemon: Daemon, talkers: Talkers) -> dict[str, Page]:

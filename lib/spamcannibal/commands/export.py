@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from spamcannibal.addr import parse_endpoint
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, progress
+from spamcannibal.dnsbl.access import parse_server
 from spamcannibal.dnsbl.client import over_network
 from spamcannibal.dnsbl.export import drift, entry, files, follow, kernel, outlet, sample
 from spamcannibal.dnsbl.export.facts import Facts, Item
@@ -75,7 +75,7 @@ class Options:
       spamcannibal export bind -o /etc/bind/db.bl --run "rndc reload bl.example.org"
       spamcannibal export nft --load --follow
       spamcannibal export ipset --check-drift --metrics /var/lib/prometheus/node-exporter/ipset.prom
-      spamcannibal export combined --check-drift --server 192.0.2.53:53
+      spamcannibal export combined --check-drift --server 192.0.2.53
     """
 )
 @click.argument("name", metavar="FORMAT", type=click.Choice(list(FORMATS)))
@@ -89,7 +89,7 @@ class Options:
 @click.option("--settle", type=click.FloatRange(0, 3600), default=follow.SETTLE_S, show_default=True,
               help="With --follow: seconds of quiet before exporting.")  # fmt: skip
 @click.option("--check-drift", is_flag=True, help="Compare the file, kernel or server; exit 1 if it differs.")
-@click.option("--server", metavar="ADDRESS:PORT", help="With --check-drift: ask this DNS server about a sample.")
+@click.option("--server", metavar="ADDRESS[:PORT]", help="With --check-drift: ask this DNS server about a sample.")
 @click.option("--sample", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Entries to ask about.")
 @click.option("--metrics", type=click.Path(path_type=Path), metavar="FILE",
               help="With --follow or --check-drift: keep figures here for Prometheus's node_exporter.")  # fmt: skip
@@ -279,7 +279,7 @@ def _lines(chunks: Iterable[str]) -> Iterator[str]:
 def _ask_server(store: Store, job: follow.Job, options: Options) -> tuple[str, drift.Drift]:
     """Ask a running server about a sample of what it should know."""
     assert options.server is not None and job.facts.zone is not None
-    addr, port = parse_endpoint(options.server)
+    addr, port = parse_server(options.server)
     sides = follow.entries(store, job)
     listed = (entry for family in job.families for entry in sides[family])
     asked = sample.addresses(sample.choose(listed, options.sample, store.last_seq()))

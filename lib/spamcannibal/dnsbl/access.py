@@ -43,9 +43,13 @@ def parse_grant(text: str) -> Grant:
 
 def parse_target(text: str) -> Target:
     key, rest = _split(text)
-    has_port = rest.startswith("[") or rest.count(":") == 1
-    addr, port = parse_endpoint(rest) if has_port else (parse_addr(rest), PORT)
-    return Target(addr, port, key)
+    return Target(*parse_server(rest), key)
+
+
+def parse_server(text: str) -> tuple[bytes, int]:
+    """Return address and port of "192.0.2.53", "192.0.2.53:5353" or "[2001:db8::53]:53"; AddrError if it is none."""
+    has_port = text.startswith("[") or text.count(":") == 1
+    return parse_endpoint(text) if has_port else (parse_addr(text), PORT)
 
 
 def is_granted(grants: Iterable[Grant], addr: bytes, key: Labels | None) -> bool:

@@ -8,7 +8,8 @@
 
 | name | asked for | answer |
 |---|---|---|
-| outside our zones, a class other than IN (CHAOS too), AXFR, IXFR | anything | REFUSED |
+| version.bind and the like in class CHAOS, if the settings tell | TXT, ANY | the text |
+| outside our zones, any other class than IN, AXFR, IXFR | anything | REFUSED |
 | in a zone that does not let this address ask | anything | REFUSED |
 | in a zone whose data is too old | anything | SERVFAIL |
 | the zone, its hosts, a listed address | a type it has | the records |
@@ -28,7 +29,7 @@ not ours matter: then it gets BADCOOKIE, where others get TC.
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from spamcannibal._core import DnsView
@@ -38,12 +39,13 @@ from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.cookies import Cookies, Judged
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED, holds_test_point, is_host, readings
 from spamcannibal.dnsbl.wire import HEADER, Labels, Query
-from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, expand, with_serial
+from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, character_strings, expand, with_serial
 from spamcannibal.record import PROVEN_CODE
 
 CLASSIC_LIMIT = 512
 PAYLOAD_BYTES = 1232  # fits every path unfragmented (dnsflagday.net/2020)
 _OPT = struct.Struct(">BHHBBHH")  # root name, type, our payload size, upper rcode, version, flags, length
+_RECORD = struct.Struct(">HHHIH")
 _COOKIE = struct.Struct(">HH")
 _META = {
     wire.OPT: wire.FORMERR,
@@ -97,7 +99,7 @@ class Listings(Protocol):
 class View:
     """What is published. `listings` by kind of zone; `text(key)` is a listing's own text, empty if it has none.
 
-    `fast` is the same for the C loop; None: it asks Python everything.
+    `fast` is the same for the C loop; None: it asks Python everything. `chaos` is what we tell of ourselves, by name.
     """
 
     zones: Zones
@@ -107,6 +109,7 @@ class View:
     fast: DnsView | None = None
     cookies: Cookies | None = None
     is_stale: Callable[[], bool] = lambda: False
+    chaos: Mapping[Labels, bytes] = field(default_factory=dict)
 
 
 class Reply(NamedTuple):
@@ -158,6 +161,8 @@ def respond(data: bytes, view: View, asker: Asker) -> Reply | Pending | None:
     if view.cookies and query.edns and query.edns.cookie:
         judged = view.cookies.judge(query.edns.cookie, asker.addr or bytes(4), asker.now)
     refusal = _refusal(query, judged)
+    if refusal == wire.REFUSED and (told := _chaos(query, view)):
+        return Reply(_message(query, asker.transport, wire.NOERROR, judged, ([told],)), wire.NOERROR, query, "", judged)
     zone = view.zones.find(query.labels) if refusal is None else None
     if zone is not None and asker.addr and not zone.admits(asker.addr):
         zone = None
@@ -225,6 +230,14 @@ def _refusal(query: Query, judged: Judged | None) -> int | None:
     if query.qclass != wire.IN:
         return wire.REFUSED
     return _META.get(query.qtype)
+
+
+def _chaos(query: Query, view: View) -> bytes:
+    """Return the record that tells who we are (RFC 4892), empty if that is not asked or not told."""
+    if query.qclass != wire.CHAOS or query.qtype not in (wire.TXT, wire.ANY) or query.labels not in view.chaos:
+        return b""
+    strings = character_strings(view.chaos[query.labels])
+    return _RECORD.pack(0xC000 | HEADER.size, wire.TXT, wire.CHAOS, 0, len(strings)) + strings
 
 
 def _of_node(node: Node, qtype: int, glue: tuple[Template, ...]) -> Found:

@@ -18,12 +18,27 @@ Exchange = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a zone says about an address. `code` is empty if it is not listed; `rcode` is by name."""
+    """What a zone says about an address. `code` is empty if none was answered; `rcode` is by name."""
 
     name: str
     rcode: str
     code: str
     text: str
+
+    @property
+    def is_answer(self) -> bool:
+        """Tell whether the zone spoke: any other rcode says nothing about the address."""
+        return self.rcode in ("NOERROR", "NXDOMAIN")
+
+    @property
+    def is_listed(self) -> bool | None:
+        """Tell whether the address is listed, None if that is unknown: no answer, or a code that means an error."""
+        if not self.is_answer:
+            return None
+        codes = self.code.split(", ") if self.code else []
+        if any(not code.startswith("127.") or code.startswith("127.255.255.") for code in codes):
+            return None
+        return bool(codes)
 
 
 def look_up(addr: bytes, zone: str, exchange: Exchange) -> Verdict:

@@ -10,9 +10,9 @@ SERVFAIL. `policy` may be exchanged while it runs, as `view` is by publish().
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from spamcannibal._core import RateLimit, Talkers
@@ -23,6 +23,7 @@ from spamcannibal.dnsbl.cookies import Cookies
 from spamcannibal.dnsbl.metrics import Told
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.dnsbl.transfer import Transfers
+from spamcannibal.dnsbl.wire import Labels
 
 WAITING_LIMIT = 4096  # datagrams that wait for a text; past it they get the zone's own
 _SLIP, _DROP = 1, 2  # core/rrl.h
@@ -36,11 +37,15 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """What protects others from us and us from others; the C loops have the same limit and talkers."""
+    """What protects others from us and us from others; the C loops have the same limit and talkers.
+
+    `chaos`: what we tell of ourselves (answer.py).
+    """
 
     cookies: Cookies | None = None
     rate_limit: RateLimit | None = None
     talkers: Talkers | None = None
+    chaos: Mapping[Labels, bytes] = field(default_factory=dict)
 
 
 class Responder:
@@ -62,7 +67,7 @@ class Responder:
     def publish(self, view: View, texts: Texts | None) -> None:
         """Answer from another view from the next query on."""
         self._texts = texts
-        self._view = replace(view, is_stale=lambda: self.is_stale)
+        self._view = replace(view, is_stale=lambda: self.is_stale, chaos=self.policy.chaos)
 
     def datagram(self, query: bytes, addr: bytes, reply: Callable[[bytes | None], None]) -> None:
         """Answer a datagram."""

@@ -66,6 +66,8 @@ class DnsblSettings(Struct, frozen=True):
     rrl_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1")
     cookies: bool = True
     cookie_secrets: tuple[str, ...] = ()
+    version: str = ""
+    server_id: str = ""
     max_lag_s: Seconds = 10.0
     stale_limit_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 0.0
     metrics: str = ""
@@ -80,6 +82,8 @@ class DnsblSettings(Struct, frozen=True):
 CHECKS: Checks = {
     (DnsblSettings, "user"): (is_user, "a user name, or empty"),
     (DnsblSettings, "cookie_secrets"): (is_secret, "32 hexadecimal digits"),
+    (DnsblSettings, "version"): (is_line, LINE_FORM),
+    (DnsblSettings, "server_id"): (is_line, LINE_FORM),
     (DnsblSettings, "metrics"): (lambda text: text == "" or is_endpoint(text), "ADDRESS:PORT, or empty"),
     (DnsblSettings, "rrl_exempt"): (is_prefix, "an address or a prefix"),
     (DnsblSettings, "listen"): (is_endpoint, "ADDRESS:PORT, IPv6 as [ADDRESS]:PORT"),

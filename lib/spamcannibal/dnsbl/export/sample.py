@@ -12,6 +12,7 @@ from spamcannibal.dnsbl.client import Exchange, look_up
 from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.export.entry import Entry, Select
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED
+from spamcannibal.errors import Unavailable
 from spamcannibal.store.stores import Store
 
 
@@ -40,10 +41,13 @@ def addresses(entries: Iterable[Entry]) -> Iterator[bytes]:
 
 
 def compare(asked: Iterable[bytes], expected: Callable[[bytes], str], zone: str, exchange: Exchange) -> Drift:
-    """Return how a server's answers differ from the expected codes ("" is not listed)."""
+    """Return how a server's answers differ from the expected codes ("" is not listed); Unavailable if it errs."""
     drift = Drift()
     for addr in asked:
-        want, got = expected(addr), look_up(addr, zone, exchange).code
+        want, verdict = expected(addr), look_up(addr, zone, exchange)
+        if not verdict.is_answer:
+            raise Unavailable(f"{verdict.name}: the server answers {verdict.rcode}, which tells nothing of the list")
+        got = verdict.code
         drift.expected += bool(want)
         drift.held += bool(got)
         if want != got:
