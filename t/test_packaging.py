@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 UNITS = sorted((ROOT / "conf" / "systemd").glob("*.service"))
+TIMERS = sorted((ROOT / "conf" / "systemd").glob("*.timer"))
+EXPORTS = sorted((ROOT / "conf" / "export").iterdir())
 
 
 def run(*argv: object, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -68,14 +71,38 @@ def test_units_name_commands_that_exist(unit: Path, installed: Path) -> None:
         run(installed / "bin" / "spamcannibal", *command.split()[1:], "--help")
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+@pytest.mark.parametrize("unit", [*UNITS, *TIMERS], ids=lambda path: path.name)
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze on this machine")
 def test_units_are_well_formed(unit: Path, tmp_path: Path) -> None:
+    for one in (*UNITS, *TIMERS):  # a timer wants its service beside it
+        (tmp_path / one.name).write_text(one.read_text().replace("/opt/spamcannibal/bin/spamcannibal", "/bin/true"))
     copy = tmp_path / unit.name
-    copy.write_text(unit.read_text().replace("/opt/spamcannibal/bin/spamcannibal", "/bin/true"))
     done = run("systemd-analyze", "verify", copy, check=False)
     complaints = [line for line in done.stderr.splitlines() if copy.name in line]
     assert not complaints
+
+
+@pytest.mark.parametrize("sample", EXPORTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("unit", ["export", "drift"])
+def test_the_sample_exports_are_command_lines_of_their_units(sample: Path, unit: str) -> None:
+    from spamcannibal.commands import export
+
+    text = (ROOT / "conf/systemd" / f"spamcannibal-{unit}@.service").read_text()
+    (line,) = re.findall(r"^ExecStart=/opt/spamcannibal/bin/spamcannibal export (.*)$", text, re.MULTILINE)
+    told = dict(re.findall(r'^([A-Z]+)="(.*)"$', sample.read_text(), re.MULTILINE))
+    told["METRICS_DIR"] = re.findall(r"^Environment=METRICS_DIR=(.*)$", text, re.MULTILINE)[0]
+    words = [word for part in line.split() for word in expanded(part.replace("%i", sample.name), told)]
+    params = export.command.make_context("export", words).params
+    export._refuse_nonsense(params.pop("name"), export.Options(**params))
+    assert params["follow"] == (unit == "export") and params["check_drift"] == (unit == "drift")
+    assert params["metrics"].name == f"spamcannibal-{unit}-{sample.name}.prom"
+
+
+def expanded(word: str, told: dict[str, str]) -> list[str]:
+    """A word of a unit's command line as systemd.service(5) says: `$NAME` alone is split, `${NAME}` is not."""
+    if re.fullmatch(r"\$[A-Z]+", word):
+        return shlex.split(told[word[1:]])
+    return [re.sub(r"\$\{([A-Z_]+)\}", lambda found: told[found[1]], word)]
 
 
 def test_the_readme_shows_the_two_commands_and_subcommands_that_exist() -> None:

@@ -240,8 +240,6 @@ def _follow(store: Store, job: follow.Job, options: Options, settings: Settings)
 def _check(store: Store, job: follow.Job, options: Options) -> int:
     """Print the differences; return the exit code."""
     where, found = _ask_server(store, job, options) if options.server else _compare(store, job)
-    if options.metrics:
-        files.replace(options.metrics, [outlet.checked(outlet_name(job, options.server), found, time.time())])
     counts = found.counts()
     shown = [{"difference": kind, "entry": name} for kind, name in found.shown]
     row = {"format": job.name, "in": where, **counts, "seq": store.last_seq()}
@@ -251,6 +249,8 @@ def _check(store: Store, job: follow.Job, options: Options) -> int:
         left_out = found.missing + found.surplus + found.differs - len(shown)
         if left_out:
             click.echo(f"and {left_out} more", err=True)
+    if options.metrics:
+        files.replace(options.metrics, [outlet.checked(outlet_name(job, options.server), found, time.time())])
     return 1 if found else 0
 
 
