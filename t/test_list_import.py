@@ -125,7 +125,7 @@ def test_find_takes_all_that_is_asked_together(run, store):
     assert found("--within", "192.0.2.0/24") == ["192.0.2.0", "192.0.2.0/24", "192.0.2.1", "192.0.2.255"]
     assert found("--within", "192.0.2.1") == ["192.0.2.1"]
     assert found("--within", "192.0.2.128/25", "--text", "OTHER") == ["192.0.2.255"]
-    assert found("--text", "trap", "--source", "gather:") == ["192.0.2.1", "192.0.3.0"]
+    assert found("--text", "trap", "--source", "gather:*") == ["192.0.2.1", "192.0.3.0"]
     assert found("--source", "gather:4") == ["192.0.2.0/24"]
     assert found("--since", "#4") == ["192.0.2.0/24", "192.0.3.0"]
     assert found("--until", "#1") == ["192.0.2.0"]

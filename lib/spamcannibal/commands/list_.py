@@ -11,6 +11,7 @@ from spamcannibal.addr import listing_key, parse_addr, parse_key, split_key
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
 from spamcannibal.commands.list_find import diff, find
 from spamcannibal.commands.list_import import import_
+from spamcannibal.commands.list_undo import undo_
 from spamcannibal.commands.moments import duration
 from spamcannibal.commands.rows import LISTING_COLUMNS, admin_source, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.decode import shown
@@ -256,5 +257,5 @@ def _parts(items: list[Any]) -> Iterable[list[Any]]:
     return (items[at : at + BATCH_LIMIT] for at in range(0, len(items), BATCH_LIMIT))
 
 
-for _part in (find, diff, import_):
+for _part in (find, diff, import_, undo_):
     command.add_command(_part)

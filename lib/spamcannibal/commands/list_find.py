@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fnmatch import fnmatchcase
 from typing import Any
 
 import click
@@ -40,7 +41,7 @@ def _code(ctx: click.Context, param: click.Parameter, value: str | None) -> byte
 
 @click.command(epilog=HELP)
 @click.option("--text", metavar="PART", help="Its text contains this, in any case.")
-@click.option("--source", metavar="START", help="It comes from this source, or one that begins so: robot, gather:…")
+@click.option("--source", metavar="SOURCE", help="It comes from this source; * stands for anything: 'gather:*'.")
 @click.option("--within", callback=_prefix, metavar="PREFIX", help="It lies in this prefix.")
 @click.option("--code", callback=_code, metavar="127.x.y.z", help="DNS answers this.")
 @click.option("--flag", type=click.Choice(list(FLAG_NAMES.values())), help="It has this flag.")
@@ -181,7 +182,7 @@ def _says(change: Change | None, text: str | None, source: str | None) -> bool:
     if change is None:
         return False
     return (text is None or text.lower() in change.text.lower()) and (
-        source is None or change.source.startswith(source)
+        source is None or fnmatchcase(change.source, source)
     )
 
 

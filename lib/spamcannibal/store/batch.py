@@ -23,6 +23,8 @@ from spamcannibal.store.contacts import match, read_tally, touch, write_tally
 from spamcannibal.store.env import Env, Txn
 from spamcannibal.store.handles import LOADING_KEY, NAMES
 
+Pieces = list[Piece]  # inside the class, `list` is the method
+
 
 def history_row(key: bytes, seq: int) -> bytes:
     """Give the key of history: the length in front keeps the rows of one key together."""
@@ -111,6 +113,22 @@ class Batch:
         self.tally.evidence -= evidence is not None
         ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
         return self._journal(Action.UNLIST, key, ended, source, record.pack_removed(contrib, evidence))
+
+    def restore(self, key: bytes, wanted: "Wanted", contrib: Contrib | None, pieces: Pieces, source: str) -> int:
+        """Make a listing what it was, with its reasons: hearsay or evidence, not both; give the number."""
+        for name, data in (
+            ("blcontrib", record.pack_contrib(contrib) if contrib else None),
+            ("evidence", record.pack_evidence(pieces) if pieces else None),
+        ):
+            store = self._env.db(name)
+            had = self._take(store, key) is not None
+            if data is not None:
+                store.put(key, data, self._txn)
+            setattr(self.tally, name, getattr(self.tally, name) - had + (data is not None))
+        raw = self._tarpit.get(key, txn=self._txn)
+        if raw is None:
+            return self._insert(key, wanted, source)
+        return self._change(key, record.unpack_listing(raw), wanted, source)
 
     def examined(self, addr: bytes) -> None:
         """Take a host out of archive; what lists it by now, perhaps the network around it, has its last contact."""
