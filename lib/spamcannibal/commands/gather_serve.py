@@ -1,0 +1,122 @@
+"""The gather listener as a process: settings and store in, a Daemon out, until SIGTERM."""
+
+import ssl
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import click
+import msgspec
+
+from spamcannibal.addr import parse_key
+from spamcannibal.commands.common import load_settings, open_store, progress, read_never_list
+from spamcannibal.errors import ConfigError
+from spamcannibal.events import EventLog
+from spamcannibal.gather.daemon import Daemon, Parts
+from spamcannibal.gather.desk import Manner
+from spamcannibal.gather.reporters import LOCAL, Reporter, Reporters
+from spamcannibal.gather.tally import ORDER, Terms, Voice
+from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges
+from spamcannibal.settings import Settings
+from spamcannibal.settings.gather import GatherSettings, ReporterSettings
+
+KEY_LIMIT_BYTES = 256
+
+
+def serve(ctx: click.Context, observe: bool) -> None:
+    """Run the listener until SIGTERM."""
+    source = _Source(ctx, observe)
+    settings = source.reload()
+    log = EventLog(sys.stderr, settings.log.format)
+    with Signals() as signals, closing(Daemon(settings, source, log)) as daemon:
+        daemon.bind()
+        if settings.gather.user:
+            drop_privileges(settings.gather.user, (CAP_NET_BIND_SERVICE,))
+        store = open_store(settings)
+        with progress(store.counts()["tarpit"], "Loading listings") as step:
+            daemon.load(store, step)
+        daemon.run(signals)
+        log.flush()
+
+
+class _Source:
+    """What the daemon asks for: settings of the command line and what is made of them."""
+
+    def __init__(self, ctx: click.Context, observe: bool) -> None:
+        self._ctx = ctx
+        self._observe = observe
+
+    def reload(self) -> Settings:
+        settings = load_settings(self._ctx)
+        if self._observe:
+            gather = msgspec.structs.replace(settings.gather, observe=True)
+            settings = msgspec.structs.replace(settings, gather=gather)
+        return settings
+
+    def parts(self, settings: Settings) -> Parts:
+        gather, v6_plen = settings.gather, settings.guard.v6_prefix
+        manner = Manner(_origins(gather.ask), gather.act, gather.text, v6_plen, gather.observe)
+        reporters = Reporters(map(reporter, gather.reporter))
+        return Parts(terms(gather), reporters, manner, read_never_list(settings))
+
+    def tls(self, gather: GatherSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
+        """Return the TLS context, or load one anew; None where no TLS is wanted."""
+        if not gather.tls_listen:
+            return None
+        context = context or ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(gather.tls_certificate, gather.tls_key or None)
+            if gather.tls_clients:
+                context.load_verify_locations(gather.tls_clients)
+                context.verify_mode = ssl.CERT_OPTIONAL
+        except (OSError, ssl.SSLError) as error:
+            files = " ".join(filter(None, (gather.tls_certificate, gather.tls_key, gather.tls_clients)))
+            raise ConfigError(f"gather.tls_certificate, tls_key, tls_clients: {files}: {error}") from None
+        return context
+
+
+def terms(gather: GatherSettings) -> Terms:
+    """Return what it takes to be listed."""
+    return Terms(
+        weights={colour: getattr(gather, f"{colour}_weight") for colour in ORDER},
+        lasts_s={colour: getattr(gather, f"{colour}_s") for colour in ORDER},
+        within_s=gather.within_s,
+        half_life_s=gather.half_life_s,
+        session_s=gather.session_s,
+        addresses=gather.addresses,
+    )
+
+
+def reporter(one: ReporterSettings) -> Reporter:
+    """Return a reporter of the settings; ConfigError if his key can't be read."""
+    return Reporter(
+        voice=Voice(one.name, one.weight, one.most or one.weight),
+        nets=tuple(key for key in _origins(one.addresses) if isinstance(key, bytes)),
+        is_local=LOCAL in one.addresses,
+        fingerprints=frozenset(text.replace(":", "").lower() for text in one.fingerprints),
+        names=frozenset(map(str.lower, one.names)),
+        secret=read_key(Path(one.key_file)) if one.key_file else b"",
+        colours=frozenset(one.colours),
+        prefixes=one.prefixes,
+        per_s=one.per_s,
+        per_hour=one.per_hour,
+    )
+
+
+def read_key(path: Path) -> bytes:
+    """Return the shared key of a file: one word of printable ASCII."""
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ConfigError(f"{path}: everybody can read or write this key; want chmod 640 or less")
+        with path.open("rb") as stream:
+            key = stream.read(KEY_LIMIT_BYTES + 1).strip()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't read the key: {error.strerror}") from None
+    if not 16 <= len(key) <= KEY_LIMIT_BYTES or any(not 33 <= octet <= 126 for octet in key):
+        form = f"16 to {KEY_LIMIT_BYTES} characters without spaces, as `openssl rand -hex 16` makes them"
+        raise ConfigError(f"{path}: want a key of {form}")
+    return key
+
+
+def _origins(texts: tuple[str, ...]) -> tuple[bytes | str, ...]:
+    return tuple(text if text == LOCAL else parse_key(text) for text in texts)

@@ -1,0 +1,229 @@
+"""Reports of several mail servers -> whether an address is listed, in which colour, and why. Pure.
+
+    tally.hear(report, voice, now)      -> a Decision if the reports so far now say something new, else None
+    tally.explain(key, now)             -> an Account: what counts for each colour, and what is lacking
+
+How reports count:
+
+* A reporter counts once, with his weight, however often he says it: reports less than `session_s` apart are one
+  session. One whose `most` is above his weight counts again for each further session, up to `most` in all.
+* black and brown count in full for `within_s`, then half as much every `half_life_s`, then (below a sixteenth) not at
+  all. So distinct reporters within t list, and old reports fade.
+* white, yellow and nobl count in full as long as such a listing lasts, and then not at all: white wins for a time.
+* A colour holds when its weights add up to its threshold. white beats yellow, nobl, black and brown, in this order.
+  A black report counts for brown too, which is what brown means: spam, not yet enough for black.
+
+A decision is made when the colour differs from the one decided last, or when more than half of the time of that is
+over. Decided black is not turned into brown by fading.
+
+At most `addresses` keys are kept; past that the one that was silent longest is forgotten. For one key and reporter
+there are at most SESSIONS sessions. The order in which reports come does not matter, only their times (but for what
+these bounds forget).
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from spamcannibal.gather.line import Report
+
+ORDER = ("white", "yellow", "nobl", "black", "brown")  # the first that holds counts
+EXCUSES = frozenset(("white", "yellow", "nobl"))  # colours that are never refused
+SESSIONS = 16
+FADED = 1 / 16
+SLACK = 1e-9
+_COUNTS_FOR = {colour: (colour,) for colour in ORDER} | {"black": ("black", "brown")}
+
+_Said = Mapping[str, Mapping[str, float]]
+Parts = tuple[tuple[str, float], ...]
+
+
+class Terms(NamedTuple):
+    """What it takes; mappings are by colour: the weight that lists, and how long such a listing lasts."""
+
+    weights: Mapping[str, float]
+    lasts_s: Mapping[str, float]
+    within_s: float = 3600.0
+    half_life_s: float = 3600.0
+    session_s: float = 60.0
+    addresses: int = 100_000
+
+
+class Voice(NamedTuple):
+    """A reporter as far as counting goes: the weight of his first session, and of all together (at least that)."""
+
+    name: str
+    weight: float
+    most: float
+
+
+class Decision(NamedTuple):
+    """A colour that holds: until when, by whose report, for which weight of how much wanted, said by whom."""
+
+    key: bytes
+    colour: str
+    until: float
+    by: str
+    reason: str
+    weight: float
+    wanted: float
+    said: Parts
+
+    @property
+    def why(self) -> str:
+        """Return the grounds as one line, for evidence and logs."""
+        said = ", ".join(f"{name} {weight:g}" for name, weight in self.said)
+        return f"{self.colour}: weight {self.weight:g} of {self.wanted:g} wanted, said by {said}"
+
+
+class Account(NamedTuple):
+    """What is known of a key: the colour that holds ("" if none), what was decided, and (weight, wanted) by colour."""
+
+    colour: str
+    decided: str
+    until: float
+    weights: Mapping[str, tuple[float, float]]
+    said: Mapping[str, Parts]
+
+    @property
+    def text(self) -> str:
+        """Return it as one line."""
+        parts = [self.colour or "nothing holds yet"]
+        for colour, (weight, wanted) in self.weights.items():
+            if weight:
+                said = ", ".join(f"{name} {part:.3g}" for name, part in self.said[colour])
+                parts.append(f"{colour} {weight:.3g} of {wanted:g} ({said})")
+        return "; ".join(parts)
+
+
+class _Session(NamedTuple):
+    """Reports of one colour by one reporter, none further than session_s from the next."""
+
+    voice: Voice
+    colour: str
+    first: float
+    last: float
+
+
+class _Case:
+    """What is remembered of one key."""
+
+    __slots__ = ("colour", "sessions", "until")
+
+    def __init__(self) -> None:
+        self.sessions: tuple[_Session, ...] = ()
+        self.colour = ""
+        self.until = 0.0
+
+
+class Tally:
+    """The cases by key, the longest silent first."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self.forgotten = 0
+        self._cases: OrderedDict[bytes, _Case] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def hear(self, report: Report, voice: Voice, now: float) -> Decision | None:
+        """Count a report; return what it decides, if that is new."""
+        case = self._case(report.key)
+        case.sessions = self._joined(case.sessions, voice, report.colour, now)
+        said = self._said(case, now)
+        colour = self._colour(said)
+        if not colour or self._is_known(case, colour, now):
+            return None
+        case.colour, case.until = colour, now + self.terms.lasts_s[colour]
+        wanted, parts = self.terms.weights[colour], _sorted(said[colour])
+        return Decision(report.key, colour, case.until, voice.name, report.reason, _sum(parts), wanted, parts)
+
+    def retract(self, key: bytes) -> None:
+        """Take it that what was decided of a key last did not happen."""
+        case = self._cases.get(key)
+        if case is not None:
+            case.colour, case.until = "", 0.0
+
+    def explain(self, key: bytes, now: float) -> Account | None:
+        """Return why a key has its colour, or what it lacks; None for one that nobody reported, or long ago."""
+        case = self._cases.get(key)
+        if case is None:
+            return None
+        said = self._said(case, now)
+        parts = {colour: _sorted(said.get(colour, {})) for colour in ORDER}
+        weights = {colour: (_sum(parts[colour]), self.terms.weights[colour]) for colour in ORDER}
+        decided = case.colour if case.until > now else ""
+        return Account(self._colour(said), decided, case.until, weights, parts)
+
+    def _case(self, key: bytes) -> _Case:
+        """Return a key's case, made if need be, as the one heard of last."""
+        case = self._cases.get(key)
+        if case is not None:
+            self._cases.move_to_end(key)
+            return case
+        case = self._cases[key] = _Case()
+        if len(self._cases) > self.terms.addresses:
+            self._cases.popitem(last=False)
+            self.forgotten += 1
+        return case
+
+    def _is_known(self, case: _Case, colour: str, now: float) -> bool:
+        left_s = case.until - now
+        if case.colour == "black" and colour == "brown":
+            return left_s > 0
+        return case.colour == colour and left_s > self.terms.lasts_s[colour] / 2
+
+    def _colour(self, said: _Said) -> str:
+        wanted = self.terms.weights
+        return next((c for c in ORDER if c in said and sum(said[c].values()) >= wanted[c] - SLACK), "")
+
+    def _said(self, case: _Case, now: float) -> _Said:
+        """Return what each reporter adds to each colour now, by colour and name."""
+        said: dict[str, dict[str, float]] = {}
+        most: dict[str, float] = {}
+        for session in case.sessions:
+            name, weight, limit = session.voice
+            part = weight * self._factor(session, now)
+            if part:
+                most[name] = max(most.get(name, weight), limit)
+                for colour in _COUNTS_FOR[session.colour]:
+                    names = said.setdefault(colour, {})
+                    names[name] = min(names.get(name, 0.0) + part, most[name])
+        return said
+
+    def _factor(self, session: _Session, now: float) -> float:
+        """Return how much a session still counts, 0 to 1."""
+        terms, age_s = self.terms, now - session.last
+        if session.colour in EXCUSES:
+            return float(age_s < terms.lasts_s[session.colour])
+        if age_s <= terms.within_s:
+            return 1.0
+        left = 0.5 ** min((age_s - terms.within_s) / terms.half_life_s, 64)
+        return left if left >= FADED else 0.0
+
+    def _joined(self, sessions: tuple[_Session, ...], voice: Voice, colour: str, now: float) -> tuple[_Session, ...]:
+        """Return the sessions with one more report: it joins those of its kind that it is near to."""
+        if not sessions:
+            return (_Session(voice, colour, now, now),)
+        first = last = now
+        kept, own = [], []
+        near_s = self.terms.session_s
+        for session in sessions:
+            if session.voice.name != voice.name or session.colour != colour:
+                kept.append(session)
+            elif session.first - near_s < now < session.last + near_s:
+                first, last = min(first, session.first), max(last, session.last)
+            else:
+                own.append(session)
+        own.append(_Session(voice, colour, first, last))
+        own.sort(key=lambda session: session.last)
+        return (*kept, *own[-SESSIONS:])
+
+
+def _sorted(said: Mapping[str, float]) -> Parts:
+    return tuple(sorted(said.items(), key=lambda part: (-part[1], part[0])))
+
+
+def _sum(parts: Parts) -> float:
+    return sum(part for _, part in parts)

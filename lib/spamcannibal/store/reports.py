@@ -1,0 +1,62 @@
+"""List what mail servers reported: never over somebody else's word, and one that is forbidden does not stop the rest.
+
+A listing belongs to the source of its newest change. Reports change those of other reports; black also turns hearsay
+into a proven listing. What the administrator, the robot or an import put there stays as it is. The look and the change
+are one transaction.
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from spamcannibal import record
+from spamcannibal.errors import NeverListed
+from spamcannibal.store.batch import Batch, NewListing
+from spamcannibal.store.stores import Store
+
+SOURCE = "gather:"
+
+
+class Done(Enum):
+    """What became of a report's listing."""
+
+    LISTED = "listed"  # or listed so already
+    KEPT = "kept"  # another source's listing stays
+    FORBIDDEN = "forbidden"  # by the never-list
+
+
+def list_reported(store: Store, items: Sequence[NewListing], now: float) -> list[Done]:
+    """List up to 1,000 items durably in one transaction; give what became of each."""
+    allowed = [_is_allowed(store, item.key) for item in items]
+
+    def write(batch: Batch) -> list[Done]:
+        return [_list(store, batch, item) if ok else Done.FORBIDDEN for item, ok in zip(items, allowed, strict=True)]
+
+    return store.transact(now, write)
+
+
+def _list(store: Store, batch: Batch, item: NewListing) -> Done:
+    if not _may_change(store, batch, item):
+        return Done.KEPT
+    batch.list(item)
+    return Done.LISTED
+
+
+def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
+    """Tell whether an item may be listed over what stands there."""
+    raw = store.env.db("tarpit").get(item.key, txn=batch.txn)
+    if raw is None:
+        return True
+    seq = record.unpack_listing(raw).seq
+    change = store.env.db("journal").get(record.pack_seq(seq), txn=batch.txn)
+    if change is not None and record.unpack_change(seq, change).source.startswith(SOURCE):
+        return True
+    is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
+    return is_refused and bool(store.env.db("blcontrib").exists(item.key, txn=batch.txn))
+
+
+def _is_allowed(store: Store, key: bytes) -> bool:
+    try:
+        store.guard.check(key)
+    except NeverListed:
+        return False
+    return True
