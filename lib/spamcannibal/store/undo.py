@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What became of one key: listed, unlisted, changed or left; `seq` is the new change's number, 0 for none."""
+    """What became of one key: listed, unlisted, changed, same (it came and went) or left; `seq` is 0 for no change."""
 
     key: bytes
     done: str
@@ -105,7 +105,9 @@ def outcome(store: Store, step: Step) -> Done:
     if step.problem:
         return Done(step.key, "left", 0, step.problem)
     is_listed = store.get_key(step.key) is not None
-    return Done(step.key, "unlisted" if step.before is None else "changed" if is_listed else "listed", 0)
+    if step.before is None:
+        return Done(step.key, "unlisted" if is_listed else "same", 0)
+    return Done(step.key, "changed" if is_listed else "listed", 0)
 
 
 def _objection(store: Store, before: Change, now: float) -> str:
@@ -148,7 +150,7 @@ def _write_one(store: Store, step: Step, source: str, reason: str, batch: Batch)
         return Done(step.key, "left", 0, "somebody changed it meanwhile")
     if step.before is None:
         seq = batch.unlist(step.key, source, reason)
-        return Done(step.key, "unlisted", seq) if seq else Done(step.key, "left", 0, "not listed already")
+        return Done(step.key, "unlisted" if seq else "same", seq)
     is_listed = batch.is_listed(step.key)
     wanted = Wanted(*(getattr(step.before, name) for name in ("code", "mode", "flags", "expiry_ms", "text")))
     return Done(step.key, "changed" if is_listed else "listed", batch.restore(step.key, wanted, *step.reasons, source))
