@@ -16,6 +16,7 @@ from spamcannibal.commands.main import cli
 from spamcannibal.errors import ConfigError
 from spamcannibal.settings import Settings
 from spamcannibal.settings.dnsbl import ZoneSettings
+from spamcannibal.settings.gather import ReporterSettings
 from spamcannibal.settings.tarpit import TarpitSettings
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "spamcannibal.toml"
@@ -47,13 +48,18 @@ def test_the_shipped_file_names_every_key_with_its_default():
     assert reading.problems == () and reading.origins == {}
     assert sorted(shipped) == sorted(defaults)
     assert sorted(zone) == sorted(keys(ZoneSettings))
+    (reporter,) = shipped["gather"]["reporter"]
+    assert sorted(reporter) == sorted(keys(ReporterSettings))
 
 
 def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
     shipped = config.load(write(tmp_path, uncommented(SHIPPED.read_text("utf-8"))))
     assert shipped.dnsbl.zone == (ZoneSettings(name="bl.example.org"),)
     plain = config.load(write(tmp_path, ""))
-    assert msgspec.structs.replace(shipped, dnsbl=plain.dnsbl) == plain
+    (reporter,) = shipped.gather.reporter
+    assert reporter == ReporterSettings(name="mx1", addresses=("127.0.0.0/8", "::1"))
+    assert msgspec.structs.replace(shipped.gather, reporter=()) == plain.gather
+    assert msgspec.structs.replace(shipped, dnsbl=plain.dnsbl, gather=plain.gather) == plain
     assert shipped.dnsbl.listen == plain.dnsbl.listen
 
 
@@ -143,6 +149,15 @@ def test_paths_are_relative_to_the_main_file(tmp_path):
         ("services.restart_max_s = 0.1", "services.restart_max_s: got 0.1, want at least restart_initial_s"),
         ("services.enabled = ['tarpit', 'web']",
          "services.enabled: wrong value, got ['tarpit', 'web'], want one of tarpit, dnsbl"),
+        ("[[gather.reporter]]\nname = 'a'", "gather.reporter[0] (a): want addresses, fingerprints, names or key_file"),
+        ("[[gather.reporter]]\nname = 'a'\naddresses = ['here']",
+         "gather.reporter[0].addresses: wrong value, got 'here', want an address, a prefix, or local"),
+        ("[[gather.reporter]]\nname = 'a'\naddresses = ['local']\nweight = 3\nmost = 2.5",
+         "gather.reporter[0] (a).most: got 2.5, want 0 or at least the weight"),
+        ("[[gather.reporter]]\nname = 'a'\nnames = ['a.example']",
+         "gather.reporter[0] (a): certificates need tls_listen and tls_clients"),
+        ("gather.tls_listen = ['127.0.0.1:1']", "gather.tls_listen: needs tls_certificate"),
+        ("gather.socket_mode = '888'", "gather.socket_mode: wrong value, got '888', want three octal digits"),
         ("[\"a\\nb\"]\nc = 1", "'a\\nb': unknown section"),
         ("[tarpit]\n\"a\\nb\" = 1", "tarpit.'a\\nb': unknown key"),
     ],

@@ -48,6 +48,12 @@ SHELLS = {
     "dnsbl.texts",
     "dnsbl.transfer",
     "dnsbl.udp",
+    "gather.client",
+    "gather.connections",
+    "gather.daemon",
+    "gather.server",
+    "gather.sockets",
+    "gather.writer",
     "tarpit.chores",
     "tarpit.clerk",
     "tarpit.daemon",
@@ -56,7 +62,11 @@ SHELLS = {
 }
 
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
-CROSS_SLICE: set[tuple[str, str]] = set()
+CROSS_SLICE: set[tuple[str, str]] = {
+    ("gather.figures", "dnsbl.metrics"),  # the lines of a metric
+    ("gather.standing", "dnsbl.colours"),
+    ("gather.writer", "dnsbl.colours"),
+}
 SLICES = {"tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
 
 IMPURE = {

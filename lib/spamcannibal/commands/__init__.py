@@ -8,6 +8,7 @@ COMMANDS = {
     "tarpit": ("spamcannibal.commands.tarpit", "Hold listed sources at the packet level."),
     "firewall": ("spamcannibal.commands.firewall", "Show, apply or remove the rules that queue packets to the tarpit."),
     "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
+    "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
     "export": (
         "spamcannibal.commands.export",
         "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others.",

@@ -11,15 +11,16 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, jobs, remote, tarpit
+from spamcannibal.settings import base, dnsbl, gather, jobs, remote, tarpit
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
+from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 
 # An empty text means "not set" where a default is empty.
-CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **remote.CHECKS, **jobs.CHECKS}
+CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **gather.CHECKS, **remote.CHECKS, **jobs.CHECKS}
 
 
 class Settings(Struct, frozen=True):
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True):
     dnsbl: DnsblSettings = DnsblSettings()
     remote: RemoteSettings = RemoteSettings()
     jobs: JobsSettings = JobsSettings()
+    gather: GatherSettings = GatherSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 
@@ -48,6 +50,7 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "dnsbl.zone", f"[{i}].name: the same zone twice, got {zone.name}"
         if zone.expire_s <= zone.refresh_s + zone.retry_s:
             yield "dnsbl.zone", f"[{i}].expire_s: got {zone.expire_s}, want above refresh_s + retry_s (RFC 1912)"
+    yield from gather.conflicts(settings.gather)
 
 
 def resolved(settings: Settings, base: Path) -> Settings:
@@ -61,6 +64,7 @@ def resolved(settings: Settings, base: Path) -> Settings:
         dnsbl=replace(dnsbl, key=keys),
         remote=replace(remote, lists_dir=str(base / remote.lists_dir), state_file=str(state_file)),
         jobs=jobs.resolved(settings.jobs, base),
+        gather=gather.resolved(settings.gather, lambda path: str(base / path)),
         store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),
     )
