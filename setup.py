@@ -39,19 +39,19 @@ setup(
     ],
     install_requires=[
         "NetfilterQueue>=1.1",
+        "aiosmtpd>=1.4",
         "berkeleydb>=18.1.8",
         "cachetools>=5.3",
         "click>=8.1",
+        "dkimpy>=1.1",
         "dnslib>=0.9.23",
         "msgspec>=0.18",
         "python-gnupg>=0.5",
         "rich>=13",
         "scapy>=2.5",
     ],
-    # The laboratory of bin/quickstart has a real SMTP server; nothing that is installed for use needs it.
-    extras_require={"lab": ["aiosmtpd>=1.4"]},
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},
-    scripts=files("bin/db*", "bin/dnsbls", "cron/sc_*"),
+    scripts=files("bin/db*", "bin/dnsbls", "bin/sc_*", "cron/sc_*"),
     data_files=[
         (f"share/spamcannibal/{folder}", files(f"{folder}/*"))
         for folder in ("conf", *sorted(str(path) for path in Path("conf").iterdir() if path.is_dir()), "cgi-bin")

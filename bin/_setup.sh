@@ -14,10 +14,10 @@ umask 022
 
 packages_run=(
     python3 python3-venv python3-dev gcc libc6-dev libdb5.3-dev libnetfilter-queue-dev libnfnetlink-dev
-    iptables nftables conntrack iproute2 procps util-linux bind9-dnsutils
+    iptables nftables conntrack iproute2 procps util-linux bind9-dnsutils gpg gpg-agent gpgconf
 )
 packages_test=(
-    git clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
+    git curl clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
     bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks unbound nsd knot
     tor tor-geoipdb # the country database, which needs tor
     libgnutls-dane0 libidn12 # for exim4-daemon-light, which tests unpack: Debian does not install it beside postfix
@@ -129,7 +129,7 @@ python_packages() {
         echo "unchanged" >&3
         return
     fi
-    local arguments=(-e '.[lab]') file
+    local arguments=(-e .) file
     for file in "${requirements[@]}"; do arguments+=(-r "$file"); done
     "$venv/bin/python" -m pip install --no-input --root-user-action=ignore "${arguments[@]}"
     stamp "$want" "$hash"

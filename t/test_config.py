@@ -17,6 +17,7 @@ from spamcannibal.errors import ConfigError
 from spamcannibal.settings import Settings
 from spamcannibal.settings.dnsbl import ZoneSettings
 from spamcannibal.settings.gather import ReporterSettings
+from spamcannibal.settings.robot import SubmitterSettings
 from spamcannibal.settings.tarpit import TarpitSettings
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "spamcannibal.toml"
@@ -50,6 +51,8 @@ def test_the_shipped_file_names_every_key_with_its_default():
     assert sorted(zone) == sorted(keys(ZoneSettings))
     (reporter,) = shipped["gather"]["reporter"]
     assert sorted(reporter) == sorted(keys(ReporterSettings))
+    (submitter,) = shipped["robot"]["submitter"]
+    assert sorted(submitter) == sorted(keys(SubmitterSettings))
 
 
 def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
@@ -59,7 +62,10 @@ def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
     (reporter,) = shipped.gather.reporter
     assert reporter == ReporterSettings(name="mx1", addresses=("127.0.0.0/8", "::1"))
     assert msgspec.structs.replace(shipped.gather, reporter=()) == plain.gather
-    assert msgspec.structs.replace(shipped, dnsbl=plain.dnsbl, gather=plain.gather) == plain
+    assert msgspec.structs.replace(shipped.robot, submitter=()) == plain.robot
+    assert msgspec.structs.replace(shipped.complaint, contact=()) == plain.complaint
+    emptied = {part: getattr(plain, part) for part in ("dnsbl", "gather", "robot", "complaint")}
+    assert msgspec.structs.replace(shipped, **emptied) == plain
     assert shipped.dnsbl.listen == plain.dnsbl.listen
 
 

@@ -54,6 +54,25 @@ SHELLS = {
     "gather.server",
     "gather.sockets",
     "gather.writer",
+    "jobs.blcheck",
+    "jobs.blpreen",
+    "jobs.cleanup",
+    "robot.dkimcheck",
+    "robot.feed",
+    "robot.folder",
+    "robot.gate",
+    "robot.intake",
+    "robot.lmtp",
+    "robot.mailout",
+    "robot.pgp",
+    "robot.world",
+    "remote.catalogue",
+    "remote.client",
+    "remote.resolver",
+    "remote.statefile",
+    "remote.streams",
+    "remote.walk",
+    "remote.watch",
     "tarpit.chores",
     "tarpit.clerk",
     "tarpit.daemon",
@@ -63,6 +82,11 @@ SHELLS = {
 
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
+    ("jobs.blcheck", "remote.verdict"),
+    ("jobs.blpreen", "remote.verdict"),
+    ("jobs.recheck", "remote.verdict"),
+    ("jobs.rules", "remote.lists"),
+    ("jobs.rules", "remote.verdict"),
     ("gather.figures", "dnsbl.metrics"),  # the lines of a metric
     ("gather.standing", "dnsbl.colours"),
     ("gather.writer", "dnsbl.colours"),
@@ -87,9 +111,11 @@ KNOWS_SETTINGS = {"tarpit.notes"}
 
 # Outside library -> where it may stand, as module prefixes.
 OUTSIDE = {
+    "aiosmtpd": ("robot.lmtp",),
     "berkeleydb": ("store.",),
     "cachetools": ("dnsbl.", "remote.", "gather.", "web."),
     "click": ("commands.",),
+    "dkim": ("robot.dkimcheck",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
     "msgspec": ("config", "decode", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),

@@ -54,7 +54,7 @@ def test_launchers_and_data_files_land(installed: Path) -> None:
     for path in (ROOT / "conf").rglob("*"):
         if path.is_file():
             assert (share / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
-    for launcher in (*(ROOT / "bin").glob("db*"), *(ROOT / "cron").glob("sc_*")):
+    for launcher in (*(ROOT / "bin").glob("db*"), *(ROOT / "bin").glob("sc_*"), *(ROOT / "cron").glob("sc_*")):
         run(installed / "bin" / launcher.name, "--help", cwd=installed)
 
 

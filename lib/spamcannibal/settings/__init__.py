@@ -11,16 +11,25 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, gather, jobs, remote, tarpit
+from spamcannibal.settings import base, dnsbl, gather, jobs, remote, robot, tarpit
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
+from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 
 # An empty text means "not set" where a default is empty.
-CHECKS: Checks = {**base.CHECKS, **tarpit.CHECKS, **dnsbl.CHECKS, **gather.CHECKS, **remote.CHECKS, **jobs.CHECKS}
+CHECKS: Checks = {
+    **base.CHECKS,
+    **tarpit.CHECKS,
+    **dnsbl.CHECKS,
+    **gather.CHECKS,
+    **remote.CHECKS,
+    **jobs.CHECKS,
+    **robot.CHECKS,
+}
 
 
 class Settings(Struct, frozen=True):
@@ -32,6 +41,8 @@ class Settings(Struct, frozen=True):
     remote: RemoteSettings = RemoteSettings()
     jobs: JobsSettings = JobsSettings()
     gather: GatherSettings = GatherSettings()
+    robot: RobotSettings = RobotSettings()
+    complaint: ComplaintSettings = ComplaintSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 
@@ -44,6 +55,8 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "tarpit.throttle_window", f": got {tarpit.throttle_window}, want below the greeting's {shortest} bytes"
     if services.restart_max_s < services.restart_initial_s:
         yield "services.restart_max_s", f": got {services.restart_max_s}, want at least restart_initial_s"
+    if len(settings.jobs.country_db) != 2:
+        yield "jobs.country_db", f": got {len(settings.jobs.country_db)} files, want two: of IPv4, of IPv6"
     names = [zone.name.lower() for zone in zones]
     for i, zone in enumerate(zones):
         if zone.name.lower() in names[:i]:
@@ -64,6 +77,7 @@ def resolved(settings: Settings, base: Path) -> Settings:
         dnsbl=replace(dnsbl, key=keys),
         remote=replace(remote, lists_dir=str(base / remote.lists_dir), state_file=str(state_file)),
         jobs=jobs.resolved(settings.jobs, base),
+        robot=robot.resolved(settings.robot, base),
         gather=gather.resolved(settings.gather, lambda path: str(base / path)),
         store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),

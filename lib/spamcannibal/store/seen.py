@@ -30,14 +30,10 @@ class Seen:
         """Tell whether a signature was noted."""
         return bool(self._env.read(lambda: self._env.db("seen").exists(_signature(time_s, digest))))
 
-    def note(self, time_s: int, digest: bytes, forget_before_s: float) -> None:
-        """Note a signature durably, and forget some of those that are older than the window."""
-
-        def write(txn: Txn) -> None:
-            self._env.db("seen").put(_signature(time_s, digest), b"", txn)
-            self._prune(_SIGNATURE, _SIGNATURE + pack_seq(max(0, int(forget_before_s))), txn)
-
-        self._env.run(write)
+    def note(self, time_s: int, digest: bytes, forget_before_s: float, txn: Txn) -> None:
+        """Note a signature in a transaction, and forget some of those that are older than the window."""
+        self._env.db("seen").put(_signature(time_s, digest), b"", txn)
+        self._prune(_SIGNATURE, _SIGNATURE + pack_seq(max(0, int(forget_before_s))), txn)
 
     def complaints(self, contact: bytes, since_ms: int) -> int:
         """Count the complaints to a contact (a digest) since then, up to PRUNE_LIMIT."""

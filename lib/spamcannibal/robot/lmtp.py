@@ -1,0 +1,242 @@
+"""LMTP (RFC 2033) by aiosmtpd, on a socket that the mail server alone reaches: mail in, one reply a recipient out.
+
+The event loop has a thread of its own and only moves bytes; messages are dealt with in `WORKERS` others. Bounded are
+the connections, the silence of one, the recipients and the size of a message. A reply of 4xx leaves the mail with the
+mail server, and that is also the answer to whatever is wrong with us.
+
+aiosmtpd can't be used but by inheriting from it. Its DATA keeps every piece of a line without an end, so ours stands
+in its place.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiosmtpd.lmtp import LMTP
+from aiosmtpd.smtp import Envelope, Session
+
+from spamcannibal.addr import parse_endpoint
+from spamcannibal.errors import ConfigError, Unsupported
+from spamcannibal.robot.outcome import EXIT_DEFERRED, EXIT_DONE, Outcome
+
+WORKERS = 2
+RECIPIENTS_LIMIT = 100
+STOP_S = 20.0
+
+Take = Callable[[bytes], Outcome]
+
+
+def reply(outcome: Outcome) -> str:
+    """Return what the mail server is told of an outcome: one line of printable ASCII."""
+    text = "".join(char if char.isascii() and char.isprintable() else "?" for char in outcome.reason or outcome.title)
+    code = {EXIT_DONE: "250 2.0.0", EXIT_DEFERRED: "451 4.3.0"}.get(outcome.exit_code, "550 5.7.1")
+    return f"{code} {text[:400]}"
+
+
+def listen(where: str, group_id: int = -1) -> socket.socket:
+    """Return a bound socket at a path (for owner and group) or endpoint; Unsupported if somebody listens there."""
+    is_path = where.startswith("/")
+    sock = socket.socket(_family(where), socket.SOCK_STREAM)
+    try:
+        if is_path:
+            _clear(where)
+            sock.bind(where)
+            os.chown(where, -1, group_id)
+            os.chmod(where, 0o660)  # noqa: PTH101 - beside chown
+        else:
+            addr, port = parse_endpoint(where)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((socket.inet_ntop(_family(where), addr), port))
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        raise Unsupported(f"robot.lmtp: can't listen on {where}: {error.strerror}") from None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _family(where: str) -> socket.AddressFamily:
+    if where.startswith("/"):
+        return socket.AF_UNIX
+    return socket.AF_INET if len(parse_endpoint(where)[0]) == 4 else socket.AF_INET6
+
+
+def _clear(path: str) -> None:
+    """Remove the socket that a dead process left."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+            raise ConfigError(f"robot.lmtp: {path} is there and no socket; remove it, or name another path")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)  # noqa: PTH108
+            return
+    raise Unsupported(f"robot.lmtp: somebody listens on {path} already")
+
+
+class Handler:
+    """What aiosmtpd calls for a message."""
+
+    def __init__(self, take: Take, workers: ThreadPoolExecutor) -> None:
+        self._take = take
+        self._workers = workers
+        self.busy = 0
+
+    async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:
+        """Deal with a message, and give each recipient's reply (RFC 2033, section 4.2), all the same."""
+        content = envelope.content or b""
+        raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
+        self.busy += 1
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._workers, self._take, raw)
+        finally:
+            self.busy -= 1
+        return "\r\n".join([reply(outcome)] * len(envelope.rcpt_tos))
+
+    async def handle_RCPT(
+        self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take every recipient that the mail server hands over, up to the limit."""
+        if len(envelope.rcpt_tos) >= RECIPIENTS_LIMIT:
+            return f"452 4.5.3 too many recipients, want at most {RECIPIENTS_LIMIT}"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 Ok"
+
+
+class Conversation(LMTP):
+    """One connection; one too many is told to come back."""
+
+    def __init__(self, handler: Handler, open_ones: set[object], limit: int, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._open_ones = open_ones
+        self._limit = limit
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self._open_ones) >= self._limit:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"421 4.3.2 too many connections, come back later\r\n")
+            transport.close()
+            return
+        self._open_ones.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self in self._open_ones:
+            self._open_ones.discard(self)
+            super().connection_lost(error)
+
+    async def smtp_DATA(self, arg: str) -> None:
+        """Read a message with its size bounded, whatever its lines are like."""
+        assert self.envelope is not None
+        if arg or not self.envelope.rcpt_tos:
+            await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 need RCPT first")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        recipients = len(self.envelope.rcpt_tos)
+        content = await self._content(self.data_size_limit or 0)
+        if content is None:
+            self._set_post_data_state()  # type: ignore[no-untyped-call]
+            await self.push("\r\n".join(["552 5.3.4 message too long"] * recipients))
+            return
+        self.envelope.content = self.envelope.original_content = content
+        status = await self._call_handler_hook("DATA")
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+        await self.push(status)
+
+    async def _content(self, limit: int) -> bytes | None:
+        """Return the message without its dots (RFC 5321, section 4.5.2), None if it is longer than the limit."""
+        content, is_line_start = bytearray(), True
+        while True:
+            try:
+                piece = bytes(await self._reader.readuntil(b"\r\n"))
+            except asyncio.LimitOverrunError as error:
+                piece = bytes(await self._reader.read(error.consumed))
+            if is_line_start and piece == b".\r\n":
+                return bytes(content) if len(content) <= limit else None
+            if is_line_start and piece.startswith(b"."):
+                piece = piece[1:]
+            is_line_start = piece.endswith(b"\r\n")
+            if len(content) <= limit:
+                content += piece
+
+
+class Server:
+    """The LMTP server on a socket, from `start` to `stop`."""
+
+    def __init__(self, sock: socket.socket, take: Take, limit_bytes: int, connections: int, idle_s: float) -> None:
+        self._sock = sock
+        self._workers = ThreadPoolExecutor(WORKERS, "robot")
+        self._handler = Handler(take, self._workers)
+        self._limit_bytes = limit_bytes
+        self._connections = connections
+        self._idle_s = idle_s
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="lmtp", daemon=True)
+        self._open_ones: set[object] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Take no more; what is being dealt with is finished, and its sender told, within STOP_S."""
+        if self._thread.is_alive():
+            with contextlib.suppress(TimeoutError):
+                asyncio.run_coroutine_threadsafe(self._drain(), self._loop).result(STOP_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(STOP_S)
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._sock.close()
+
+    async def _drain(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        while self._handler.busy:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # the reply is on its way now
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._server = self._loop.run_until_complete(self._bind())
+        try:
+            self._loop.run_forever()
+        finally:
+            self._server.close()
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+    async def _bind(self) -> asyncio.AbstractServer:
+        if self._sock.family == socket.AF_UNIX:
+            return await self._loop.create_unix_server(self._conversation, sock=self._sock)
+        return await self._loop.create_server(self._conversation, sock=self._sock)
+
+    def _conversation(self) -> Conversation:
+        return Conversation(
+            self._handler,
+            self._open_ones,
+            self._connections,
+            data_size_limit=self._limit_bytes,
+            timeout=self._idle_s,
+            enable_SMTPUTF8=True,
+            decode_data=False,
+            ident="SpamCannibal",
+            loop=self._loop,
+        )
