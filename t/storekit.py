@@ -3,6 +3,7 @@
 from spamcannibal import record
 from spamcannibal.guard import parse_never_list
 from spamcannibal.store.env import Env
+from spamcannibal.store.handles import NAMES
 from spamcannibal.store.prune import floor
 from spamcannibal.store.stores import Limits, Store
 
@@ -37,6 +38,11 @@ def listed(store):
         found.update(page)
         after = page[-1][0]
     return found
+
+
+def everything(store):
+    """Give all rows of all databases."""
+    return {name: store.env.read(lambda name=name: store.env.db(name).items()) for name in NAMES}
 
 
 def check_whole(store):

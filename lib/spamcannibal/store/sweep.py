@@ -32,6 +32,22 @@ class Orphan(NamedTuple):
     key: bytes
 
 
+def expired(store: Store, now: float, stop: Stop) -> Iterator[list[bytes]]:
+    """Yield the keys of listings whose time is over, page by page, for whoever takes them off the list."""
+    end = record.pack_seq(int(now * 1000) + 1)
+
+    def look(start: bytes) -> list[bytes]:
+        return [key for key, _ in scan(store.env.db("expiry"), start, PAGE_LIMIT) if key < end]
+
+    start = b""
+    while not stop():
+        rows = store.env.read(partial(look, start))
+        if not rows:
+            return
+        start = rows[-1] + b"\0"
+        yield [row[8:] for row in rows]
+
+
 def old_contacts(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int:
     """Take away who last knocked before a time and was never examined; give how many."""
     return sum(_sweep(store, "archive", lambda _, data: record.unpack_contact(data).last_ms < before_ms, dry_run, stop))

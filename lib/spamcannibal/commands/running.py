@@ -1,0 +1,154 @@
+"""How the cron jobs run: the rules from the settings, one instance, signals, breakers, the report and its exit code."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from spamcannibal.addr import format_key
+from spamcannibal.breaker import HOUR_S, Breaker, Caps, is_counted
+from spamcannibal.commands.common import emit, load_settings, open_store, printable
+from spamcannibal.errors import ConfigError
+from spamcannibal.events import EventLog
+from spamcannibal.jobs.countries import PACKAGE, Countries, parse_countries
+from spamcannibal.jobs.generic import parse_patterns
+from spamcannibal.jobs.labels import Kind
+from spamcannibal.jobs.nets import parse_nets
+from spamcannibal.jobs.report import Report
+from spamcannibal.jobs.rules import Rules, Terms
+from spamcannibal.remote.catalogue import chosen
+from spamcannibal.remote.client import Client
+from spamcannibal.service import Signals
+from spamcannibal.settings import Settings
+from spamcannibal.settings.base import GuardSettings
+from spamcannibal.settings.jobs import JobsSettings
+from spamcannibal.store.alone import alone
+from spamcannibal.store.examine import hits
+from spamcannibal.store.recent import listed_since
+from spamcannibal.store.stores import Store
+
+FILE_LIMIT_BYTES = 64 << 20
+RECENT_LIMIT = 200_000  # changes of the last hour that are looked at
+COLUMNS = ("key", "done", "zone", "text")
+
+Job = Callable[[Settings, Store, Signals], Report]
+
+
+def run(ctx: click.Context, name: str, job: Job, is_dry: bool, as_json: bool, verbose: bool) -> None:
+    """Run a job, unless it runs already, and exit with its code. A dry run may run beside it."""
+    settings = load_settings(ctx)
+    store = open_store(settings)
+    try:
+        with nullcontext(True) if is_dry else alone(Path(settings.store.path), name) as is_first:
+            if not is_first:
+                click.echo(f"{name}: it runs already; nothing done", err=True)
+                ctx.exit(0)
+            with Signals() as signals:
+                report = job(settings, store, signals)
+    finally:
+        store.close()
+    show(report, as_json, verbose)
+    ctx.exit(report.exit_code)
+
+
+def show(report: Report, as_json: bool, verbose: bool) -> None:
+    """Print a report: to a terminal always, else only if there is something to tell."""
+    if as_json:
+        rows = [{**row, "key": _key_text(row["key"])} for row in report.rows]
+        click.echo(json.dumps({**report.document(), "rows": rows}, indent=2))
+    elif report.rows and (verbose or report.is_dry):
+        emit(report.rows, COLUMNS)
+    for line in (*report.trips, report.unavailable):
+        if line:
+            click.echo(f"spamcannibal: {report.job}: {printable(line)}", err=True)
+    if not as_json and (report.has_news or report.is_dry or sys.stdout.isatty()):
+        click.echo(report.summary())
+
+
+@contextmanager
+def asker(settings: Settings, rules: Rules, stop: Callable[[], bool]) -> Iterator[Client | None]:
+    """Give a client whose resolvers answer, None if the rules need none; Unavailable if nobody answers."""
+    if not rules.needs_network:
+        yield None
+        return
+    log = EventLog(sys.stderr, settings.log.format)
+    with Client(settings.remote, tuple(rules.lists.values()), log, stop) as client:
+        client.healthy()
+        yield client
+
+
+def listing_breaker(guard: GuardSettings, store: Store, now: float) -> Breaker:
+    """Give a breaker for listings, which knows what was listed in the last hour."""
+    caps = Caps(
+        guard.max_listings_per_run, guard.max_listings_per_hour, guard.max_per_source_per_hour, guard.max_per_net
+    )
+    breaker = Breaker(caps)
+    for change in listed_since(store, int((now - HOUR_S) * 1000), RECENT_LIMIT):
+        if is_counted(change.source):
+            breaker.note(change.time_ms / 1000, change.key, change.source)
+    return breaker
+
+
+def removal_breaker(guard: GuardSettings) -> Breaker:
+    """Give a breaker for removals."""
+    return Breaker(Caps(per_run=guard.max_removals_per_run), "removals")
+
+
+def load_rules(settings: Settings, store: Store) -> Rules:
+    """Give the rules that are in force; ConfigError names the file that can't be read and what is wrong in it."""
+    jobs, counts = settings.jobs, hits(store)
+    lists = chosen(settings.remote, lambda line: click.echo(f"spamcannibal: {line}", err=True))
+    return Rules(
+        block=parse_nets(_read(jobs.block_list, "block_list"), jobs.block_list) if jobs.block_list else None,
+        missing_ptr=jobs.missing_ptr,
+        patterns=parse_patterns(_read(jobs.generic_ptr, "generic_ptr"), jobs.generic_ptr) if jobs.generic_ptr else None,
+        countries=frozenset(jobs.countries),
+        country_of=_countries(jobs) if jobs.countries else None,
+        terms=_terms(jobs),
+        lists={one.zone: one for one in lists},
+        threshold=jobs.threshold,
+        hits=counts.zones if counts is not None else {},
+    )
+
+
+def _terms(jobs: JobsSettings) -> Mapping[Kind, Terms]:
+    return {
+        Kind.BLOCK: Terms(jobs.block_text, jobs.block_expires_s),
+        Kind.MISSING_PTR: Terms(jobs.missing_ptr_text, jobs.missing_ptr_expires_s),
+        Kind.GENERIC_PTR: Terms(jobs.generic_text, jobs.generic_expires_s),
+        Kind.COUNTRY: Terms(jobs.country_text, jobs.country_expires_s),
+    }
+
+
+def _countries(jobs: JobsSettings) -> Countries:
+    first, second = jobs.country_db
+    try:
+        with Path(first).open(encoding="ascii") as v4, Path(second).open(encoding="ascii") as v6:
+            return parse_countries(v4, v6, (first, second))
+    except OSError as error:
+        reason = f"can't read {error.filename}: {error.strerror}; apt install {PACKAGE}, or name other files"
+        raise ConfigError(f"jobs.country_db: {reason}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"jobs.country_db: {first}, {second}: not text, want the files of {PACKAGE}") from None
+
+
+def _read(path: str, key: str) -> str:
+    try:
+        with Path(path).open("rb") as stream:
+            raw = stream.read(FILE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"jobs.{key}: can't read {path}: {error.strerror}") from None
+    if len(raw) > FILE_LIMIT_BYTES:
+        raise ConfigError(f"jobs.{key}: {path} is too long, want at most {FILE_LIMIT_BYTES} bytes")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _key_text(key: Any) -> str:
+    try:
+        return format_key(key)
+    except ValueError:
+        return bytes(key).hex()
