@@ -10,7 +10,7 @@
 #include "py_core.h"
 
 #include "addrtable.h"
-#include "dnsloop.h"
+#include "dnsserve.h"
 #include "shelf.h"
 
 enum { ZONE_FIELDS = 10, PIECES_MAX = UINT16_MAX };
@@ -196,8 +196,8 @@ static bool add_shelf(struct dnsview *view, struct shelf *shelf)
     for (unsigned i = 0; i < view->n_shelves; i++)
         if (view->shelves[i] == shelf)
             return true;
-    if (view->n_shelves == DNSLOOP_SHELVES) {
-        PyErr_Format(PyExc_ValueError, "zones: more than %d shelves", DNSLOOP_SHELVES);
+    if (view->n_shelves == DNSSERVE_SHELVES) {
+        PyErr_Format(PyExc_ValueError, "zones: more than %d shelves", DNSSERVE_SHELVES);
         return false;
     }
     view->shelves[view->n_shelves++] = shelf;

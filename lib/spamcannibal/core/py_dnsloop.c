@@ -47,9 +47,9 @@ static PyObject *py_dnsloop_stop(PyObject *self, PyObject *Py_UNUSED(unused))
 }
 
 /* Counts of n zones as a list of numbers, ten a zone. */
-static PyObject *zone_list(const struct dnsloop_zone_counts *counts, size_t n)
+static PyObject *zone_list(const struct dnsserve_zone_counts *counts, size_t n)
 {
-    enum { PER_ZONE = DNSLOOP_TYPES * DNSLOOP_RCODES };
+    enum { PER_ZONE = DNSSERVE_TYPES * DNSSERVE_RCODES };
     const uint64_t *number = (const uint64_t *)counts;
     PyObject *list = PyList_New((Py_ssize_t)(n * PER_ZONE));
 
@@ -76,7 +76,7 @@ static PyObject *py_dnsloop_publish(PyObject *self, PyObject *view)
 {
     struct py_dnsloop *l = (struct py_dnsloop *)self;
     const struct dnsview *compiled = view == Py_None ? NULL : py_dnsview_of(view);
-    struct dnsloop_zone_counts *before = NULL;
+    struct dnsserve_zone_counts *before = NULL;
     int failed;
 
     if (!compiled && view != Py_None)
@@ -102,8 +102,8 @@ static PyObject *py_dnsloop_set_secrets(PyObject *self, PyObject *secrets)
 
     if (PyBytes_AsStringAndSize(secrets, &data, &size) < 0)
         return NULL;
-    if (size % DNSCOOKIE_SECRET_BYTES || size > DNSLOOP_SECRETS * DNSCOOKIE_SECRET_BYTES)
-        return PyErr_Format(PyExc_ValueError, "want at most %d secrets of %d bytes", DNSLOOP_SECRETS,
+    if (size % DNSCOOKIE_SECRET_BYTES || size > DNSSERVE_SECRETS * DNSCOOKIE_SECRET_BYTES)
+        return PyErr_Format(PyExc_ValueError, "want at most %d secrets of %d bytes", DNSSERVE_SECRETS,
                             DNSCOOKIE_SECRET_BYTES);
     Py_BEGIN_ALLOW_THREADS
     dnsloop_set_secrets(loop_of(self), (const uint8_t *)data, (size_t)size / DNSCOOKIE_SECRET_BYTES);
@@ -119,7 +119,7 @@ static PyObject *py_dnsloop_zone_counts(PyObject *self, PyObject *Py_UNUSED(unus
 {
     struct py_dnsloop *l = (struct py_dnsloop *)self;
     size_t n = zones_of(l->view);
-    struct dnsloop_zone_counts *counts = PyMem_Calloc(n + 1, sizeof *counts);
+    struct dnsserve_zone_counts *counts = PyMem_Calloc(n + 1, sizeof *counts);
 
     if (!counts)
         return PyErr_NoMemory();
@@ -152,7 +152,7 @@ static PyObject *py_dnsloop_take(PyObject *self, PyObject *arg)
     PyObject *list = PyList_New(0);
     while (list && PyList_GET_SIZE(list) < limit && (ask = dnsloop_ask(l))) {
         uint8_t addr[16];
-        Py_ssize_t addrlen = (Py_ssize_t)dnsloop_addr(&ask->peer, addr);
+        Py_ssize_t addrlen = (Py_ssize_t)dnspeer_addr(&ask->peer, addr);
         PyObject *item = Py_BuildValue("(y#y#y#)", (const char *)ask->query, (Py_ssize_t)ask->size, addr, addrlen,
                                        (const char *)&ask->peer, (Py_ssize_t)sizeof ask->peer);
         dnsloop_ask_drop(l);
@@ -167,7 +167,7 @@ PyDoc_STRVAR(send_doc, "send($self, reply, peer, /)\n--\n\nSend a reply to a pee
 
 static PyObject *py_dnsloop_send(PyObject *self, PyObject *const *args, Py_ssize_t n_args)
 {
-    struct dnsloop_peer peer;
+    struct dnspeer peer;
 
     if (n_args != 2 || !PyBytes_Check(args[0]) || !PyBytes_Check(args[1]) ||
         PyBytes_GET_SIZE(args[1]) != (Py_ssize_t)sizeof peer) {
@@ -185,14 +185,14 @@ PyDoc_STRVAR(counters_doc, "counters($self, /)\n--\n\nReturn all counters since 
 
 static PyObject *py_dnsloop_counters(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    struct dnsloop_counts counts;
+    struct dnsserve_counts counts;
     const uint64_t *number = (const uint64_t *)&counts;
     PyObject *dict = PyDict_New();
 
     dnsloop_counts(loop_of(self), &counts);
-    for (size_t i = 0; dict && dnsloop_count_names[i]; i++) {
+    for (size_t i = 0; dict && dnsserve_count_names[i]; i++) {
         PyObject *value = PyLong_FromUnsignedLongLong(number[i]);
-        if (!value || PyDict_SetItemString(dict, dnsloop_count_names[i], value) < 0)
+        if (!value || PyDict_SetItemString(dict, dnsserve_count_names[i], value) < 0)
             Py_CLEAR(dict);
         Py_XDECREF(value);
     }

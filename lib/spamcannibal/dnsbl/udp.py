@@ -25,7 +25,7 @@ from spamcannibal.dnsbl.responder import Responder
 ASKS = 1024  # of one loop that wait for Python; past it they get SERVFAIL
 BATCH = 64  # asks of one loop before the others have their turn
 JOIN_S = 5.0
-_TYPES, _RCODES = ("A", "AAAA", "TXT", "ANY", "other"), ("NOERROR", "NXDOMAIN")  # core/dnsloop.h
+_TYPES, _RCODES = ("A", "AAAA", "TXT", "ANY", "other"), ("NOERROR", "NXDOMAIN")  # core/dnsserve.h
 
 Reply = Callable[[bytes | None], None]
 
