@@ -129,26 +129,60 @@ static unsigned answer(struct dnsloop *l, unsigned n)
     return asked;
 }
 
-/* Cut or drop a reply that is past the rate limit. */
-static void limit(struct dnsloop *l, struct dnsitem *i, unsigned at, uint64_t now)
+/* Send a reply, cut or not, or drop it. */
+static void dispatch(struct dnsloop *l, struct dnsitem *i, enum rrl_verdict verdict)
 {
-    bool is_error = i->rcode != DNS_NOERROR && i->rcode != DNS_NXDOMAIN;
-    struct dnsserve_counts *counts = &l->serve.counts;
-    enum rrl_verdict verdict = RRL_SEND;
-
-    if (l->settings.rrl && !i->is_trusted) {
-        uint64_t reply_class =
-            rrl_class(l->settings.rrl, i->rcode, i->query.qtype, i->query.name, is_error ? 0 : i->query.name_size);
-        verdict = rrl_check(l->settings.rrl, i->addr, i->addrlen, reply_class, now);
-    }
-    if (l->settings.talkers && (verdict != RRL_SEND || counts->queries % SAMPLE == at % SAMPLE))
-        talkers_note(l->settings.talkers, i->addr, i->addrlen, verdict == RRL_SEND ? SAMPLE : 1, verdict != RRL_SEND);
-    counts->limited += verdict == RRL_DROP;
-    counts->slipped += verdict == RRL_SLIP;
+    l->serve.counts.limited += verdict == RRL_DROP;
+    l->serve.counts.slipped += verdict == RRL_SLIP;
+    if (verdict == RRL_DROP)
+        return;
     if (verdict == RRL_SLIP && i->kind == DNS_QUERY)
         i->reply_size = dns_cut(&i->query, i->reply);
-    if (verdict == RRL_DROP)
-        i->reply_size = 0;
+    dnssend_add(&l->out, &i->peer, i->reply, i->reply_size);
+}
+
+static void note_talker(struct dnsloop *l, const struct dnsitem *i, unsigned at, enum rrl_verdict verdict)
+{
+    if (verdict != RRL_SEND)
+        talkers_note(l->settings.talkers, i->addr, i->addrlen, 1, 1);
+    else if (l->serve.counts.queries % SAMPLE == at % SAMPLE)
+        talkers_note(l->settings.talkers, i->addr, i->addrlen, SAMPLE, 0);
+}
+
+static struct rrl_reply judged(const struct dnsitem *i)
+{
+    bool is_error = i->rcode != DNS_NOERROR && i->rcode != DNS_NXDOMAIN;
+
+    return (struct rrl_reply){
+        .addr = i->addr,
+        .addrlen = i->addrlen,
+        .name = i->query.name,
+        .name_size = is_error ? 0 : i->query.name_size,
+        .rcode = i->rcode,
+        .qtype = i->query.qtype,
+        .is_free = i->is_trusted || !i->addrlen,
+    };
+}
+
+static void send_all(struct dnsloop *l, unsigned socket, unsigned n)
+{
+    struct rrl_reply replies[BATCH];
+    struct dnsitem *due[BATCH];
+    unsigned n_due = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        if (l->items[i].reply_size) {
+            replies[n_due] = judged(&l->items[i]);
+            due[n_due++] = &l->items[i];
+        }
+    if (l->settings.rrl)
+        rrl_judge(l->settings.rrl, replies, n_due, now_ns());
+    for (unsigned i = 0; i < n_due; i++) {
+        if (l->settings.talkers && due[i]->addrlen)
+            note_talker(l, due[i], i, replies[i].verdict);
+        dispatch(l, due[i], replies[i].verdict);
+    }
+    l->serve.counts.unsent += dnssend_all(&l->out, l->endpoints[socket].fd);
 }
 
 static void process_batch(struct dnsloop *l, unsigned socket, unsigned n)
@@ -165,16 +199,7 @@ static void process_batch(struct dnsloop *l, unsigned socket, unsigned n)
     }
     if (answer(l, n))
         eventfd_write(l->ask_fd, 1);
-    uint64_t now = l->settings.rrl ? now_ns() : 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct dnsitem *item = &l->items[i];
-
-        if (item->reply_size && item->addrlen)
-            limit(l, item, i, now);
-        if (item->reply_size)
-            dnssend_add(&l->out, &item->peer, item->reply, item->reply_size);
-    }
-    counts->unsent += dnssend_all(&l->out, l->endpoints[socket].fd);
+    send_all(l, socket, n);
 }
 
 /* ---- One turn ---- */

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "siphash.h"
+
 enum {
     SLOTS = XH_SLOTS,
     FULL = SLOTS * 3 / 4,
@@ -29,36 +31,15 @@ struct xh_segment {
 
 /* ---- hash ---- */
 
-static inline uint64_t rotl(uint64_t x, unsigned n)
-{
-    return x << n | x >> (64 - n);
-}
-
-static inline void sip_round(uint64_t v[4])
-{
-    v[0] += v[1]; v[1] = rotl(v[1], 13); v[1] ^= v[0]; v[0] = rotl(v[0], 32);
-    v[2] += v[3]; v[3] = rotl(v[3], 16); v[3] ^= v[2];
-    v[0] += v[3]; v[3] = rotl(v[3], 21); v[3] ^= v[0];
-    v[2] += v[1]; v[1] = rotl(v[1], 17); v[1] ^= v[2]; v[2] = rotl(v[2], 32);
-}
-
 /* SipHash-1-3, the usual one for hash tables; without its length block, as all keys of a table are equally long. */
 static inline uint64_t hash(const struct exthash *x, const uint32_t *key)
 {
-    uint64_t v[4] = {x->seed[0] ^ 0x736f6d6570736575, x->seed[1] ^ 0x646f72616e646f6d,
-                     x->seed[0] ^ 0x6c7967656e657261, x->seed[1] ^ 0x7465646279746573};
+    uint64_t v[4];
 
-    for (unsigned i = 0; i < x->words; i += 2) {
-        uint64_t block = key[i] | (i + 1 < x->words ? (uint64_t)key[i + 1] << 32 : 0);
-        v[3] ^= block;
-        sip_round(v);
-        v[0] ^= block;
-    }
-    v[2] ^= 0xff;
-    sip_round(v);
-    sip_round(v);
-    sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    sip_start(v, x->seed);
+    for (unsigned i = 0; i < x->words; i += 2)
+        sip_add(v, key[i] | (i + 1 < x->words ? (uint64_t)key[i + 1] << 32 : 0), 1);
+    return sip_end(v, 3);
 }
 
 /* ---- slots of one segment ---- */

@@ -107,8 +107,16 @@ static PyObject *rrl_py_check(PyObject *self, PyObject *args)
     uint64_t now_ns = now == Py_None ? monotonic_ns() : PyLong_AsUnsignedLongLong(now);
     if (PyErr_Occurred())
         return NULL;
-    uint64_t reply_class = rrl_class(r, rcode, qtype, (const uint8_t *)name, (size_t)name_size);
-    return PyLong_FromLong(rrl_check(r, (const uint8_t *)addr, (unsigned)addrlen, reply_class, now_ns));
+    struct rrl_reply reply = {
+        .addr = (const uint8_t *)addr,
+        .addrlen = (uint8_t)addrlen,
+        .name = (const uint8_t *)name,
+        .name_size = (uint8_t)(name_size < UINT8_MAX ? name_size : UINT8_MAX),
+        .rcode = (uint8_t)rcode,
+        .qtype = (uint16_t)qtype,
+    };
+    rrl_judge(r, &reply, 1, now_ns);
+    return PyLong_FromLong(reply.verdict);
 }
 
 static PyMethodDef rrl_methods[] = {

@@ -9,7 +9,7 @@
 
 #include "siphash.h"
 
-enum { WAYS = 4, STRIPES = 64 };
+enum { WAYS = 4, LINE = 64, ALL = 0, CLASS = 1 };
 #define SECOND_NS UINT64_C(1000000000)
 
 struct bucket {
@@ -26,12 +26,16 @@ struct net {
 struct rrl {
     struct rrl_settings settings;
     uint64_t secret[2];
+    uint64_t step_ns[2]; /* what a reply costs of the limits ALL and CLASS, 0: no limit */
     uint64_t set_mask;
-    struct bucket (*sets)[WAYS];
+    struct bucket (*sets)[WAYS]; /* a line of the cache each */
+    void *memory;
     unsigned n_exempt;
     struct net exempt[RRL_EXEMPT_MAX];
-    pthread_mutex_t locks[STRIPES];
+    pthread_mutex_t lock;
 };
+
+_Static_assert(sizeof(struct bucket[WAYS]) == LINE, "a set is a line");
 
 struct rrl *rrl_new(const struct rrl_settings *settings)
 {
@@ -43,17 +47,19 @@ struct rrl *rrl_new(const struct rrl_settings *settings)
     while (n_sets * WAYS < settings->buckets)
         n_sets *= 2;
     r->settings = *settings;
+    r->step_ns[ALL] = settings->all_per_s ? SECOND_NS / settings->all_per_s : 0;
+    r->step_ns[CLASS] = settings->per_s ? SECOND_NS / settings->per_s : 0;
     r->set_mask = n_sets - 1;
-    r->sets = calloc(n_sets, sizeof *r->sets); /* touched when used */
-    if (!r->sets || getrandom(r->secret, sizeof r->secret, 0) != sizeof r->secret) {
+    r->memory = calloc(n_sets + 1, LINE); /* touched when used */
+    if (!r->memory || getrandom(r->secret, sizeof r->secret, 0) != sizeof r->secret) {
         int error = errno;
-        free(r->sets);
+        free(r->memory);
         free(r);
         errno = error;
         return NULL;
     }
-    for (unsigned i = 0; i < STRIPES; i++)
-        pthread_mutex_init(&r->locks[i], NULL);
+    r->sets = (void *)(((uintptr_t)r->memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    pthread_mutex_init(&r->lock, NULL);
     return r;
 }
 
@@ -61,9 +67,8 @@ void rrl_free(struct rrl *r)
 {
     if (!r)
         return;
-    for (unsigned i = 0; i < STRIPES; i++)
-        pthread_mutex_destroy(&r->locks[i]);
-    free(r->sets);
+    pthread_mutex_destroy(&r->lock);
+    free(r->memory);
     free(r);
 }
 
@@ -87,18 +92,63 @@ int rrl_exempt(struct rrl *r, const uint8_t *addr, unsigned addrlen, unsigned pl
     return 0;
 }
 
-uint64_t rrl_class(const struct rrl *r, unsigned rcode, unsigned qtype, const uint8_t *name, size_t name_size)
+static bool is_exempt(const struct rrl *r, const uint8_t *addr, unsigned addrlen)
 {
-    uint8_t text[4 + 255] = {(uint8_t)rcode, (uint8_t)(qtype >> 8), (uint8_t)qtype, name_size > 0};
-    size_t size = name_size < 255 ? name_size : 255;
-
-    if (!size)
-        text[1] = text[2] = 0;
-    memcpy(text + 4, name, size);
-    return siphash24(r->secret, text, 4 + size);
+    for (unsigned i = 0; i < r->n_exempt; i++)
+        if (covers(&r->exempt[i], addr, addrlen))
+            return true;
+    return false;
 }
 
-/* The bucket of a key, a free one or the one with the least debt; its set is locked. */
+/* ---- keys ---- */
+
+/* A network with the size of its addresses as a word. */
+static uint64_t net_word(const struct rrl_reply *reply)
+{
+    unsigned bytes = reply->addrlen == 4 ? RRL_V4_BITS / 8 : RRL_V6_BITS / 8;
+
+    return (uint64_t)reply->addrlen << 56 | sip_word(reply->addr, bytes);
+}
+
+static uint64_t hash_all(const struct rrl *r, uint64_t net)
+{
+    uint64_t v[4];
+
+    sip_start(v, r->secret);
+    sip_add(v, net, 1);
+    return sip_end(v, 3);
+}
+
+static uint64_t hash_class(const struct rrl *r, uint64_t net, const struct rrl_reply *reply)
+{
+    uint64_t kind = (uint64_t)reply->name_size << 32 | reply->rcode, v[4];
+    unsigned whole = reply->name_size & ~7u;
+
+    if (reply->name_size)
+        kind |= (uint64_t)reply->qtype << 8;
+    sip_start(v, r->secret);
+    sip_add(v, net, 1);
+    sip_add(v, kind, 1);
+    for (unsigned i = 0; i < whole; i += 8)
+        sip_add(v, sip_word(reply->name + i, 8), 1);
+    sip_add(v, sip_word(reply->name + whole, reply->name_size - whole), 1);
+    return sip_end(v, 3);
+}
+
+static void prepare(const struct rrl *r, struct rrl_reply *reply)
+{
+    uint64_t net = net_word(reply);
+
+    reply->is_free |= is_exempt(r, reply->addr, reply->addrlen);
+    reply->buckets[ALL] = r->step_ns[ALL] ? hash_all(r, net) : 0;
+    reply->buckets[CLASS] = r->step_ns[CLASS] ? hash_class(r, net, reply) : 0;
+    for (unsigned i = 0; i < 2; i++)
+        __builtin_prefetch(r->sets[reply->buckets[i] & r->set_mask], 1);
+}
+
+/* ---- buckets ---- */
+
+/* The bucket of a key, a free one or the one with the least debt. */
 static struct bucket *find(struct bucket *set, uint32_t tag, uint64_t now_ns)
 {
     struct bucket *least = set;
@@ -113,41 +163,29 @@ static struct bucket *find(struct bucket *set, uint32_t tag, uint64_t now_ns)
     return least;
 }
 
-static enum rrl_verdict take(struct rrl *r, const uint8_t *key, size_t size, uint32_t per_s, uint64_t now_ns)
+static enum rrl_verdict take(const struct rrl *r, uint64_t hash, uint64_t step_ns, uint64_t now_ns)
 {
-    uint64_t hash = siphash24(r->secret, key, size), set = hash & r->set_mask;
-    pthread_mutex_t *lock = &r->locks[set % STRIPES];
-    enum rrl_verdict verdict = RRL_SEND;
+    struct bucket *b = find(r->sets[hash & r->set_mask], (uint32_t)(hash >> 32), now_ns);
 
-    pthread_mutex_lock(lock);
-    struct bucket *b = find(r->sets[set], (uint32_t)(hash >> 32), now_ns);
-    uint64_t due_ns = b->due_ns + SECOND_NS / per_s;
-    if (due_ns <= now_ns + SECOND_NS)
-        b->due_ns = due_ns;
-    else
-        verdict = r->settings.slip && ++b->limited % r->settings.slip == 0 ? RRL_SLIP : RRL_DROP;
-    pthread_mutex_unlock(lock);
-    return verdict;
+    if (b->due_ns + step_ns <= now_ns + SECOND_NS) {
+        b->due_ns += step_ns;
+        return RRL_SEND;
+    }
+    return r->settings.slip && ++b->limited % r->settings.slip == 0 ? RRL_SLIP : RRL_DROP;
 }
 
-enum rrl_verdict rrl_check(struct rrl *r, const uint8_t *addr, unsigned addrlen, uint64_t reply_class, uint64_t now_ns)
+void rrl_judge(struct rrl *r, struct rrl_reply *replies, size_t n, uint64_t now_ns)
 {
-    uint8_t key[17] = {(uint8_t)addrlen};
-    unsigned bytes = addrlen == 4 ? RRL_V4_BITS / 8 : RRL_V6_BITS / 8;
+    for (size_t i = 0; i < n; i++)
+        prepare(r, &replies[i]);
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct rrl_reply *reply = &replies[i];
 
-    if (!r->settings.per_s && !r->settings.all_per_s)
-        return RRL_SEND;
-    for (unsigned i = 0; i < r->n_exempt; i++)
-        if (covers(&r->exempt[i], addr, addrlen))
-            return RRL_SEND;
-    memcpy(key + 1, addr, bytes);
-    if (r->settings.all_per_s) {
-        enum rrl_verdict verdict = take(r, key, 9, r->settings.all_per_s, now_ns);
-        if (verdict != RRL_SEND)
-            return verdict;
+        reply->verdict = RRL_SEND;
+        for (unsigned k = ALL; k <= CLASS && !reply->is_free && reply->verdict == RRL_SEND; k++)
+            if (r->step_ns[k])
+                reply->verdict = take(r, reply->buckets[k], r->step_ns[k], now_ns);
     }
-    if (!r->settings.per_s)
-        return RRL_SEND;
-    memcpy(key + 9, &reply_class, sizeof reply_class);
-    return take(r, key, sizeof key, r->settings.per_s, now_ns);
+    pthread_mutex_unlock(&r->lock);
 }

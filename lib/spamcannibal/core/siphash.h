@@ -32,26 +32,39 @@ static inline void sip_rounds(uint64_t v[4], unsigned n)
     }
 }
 
+/* The hash in pieces, for who has words at hand: start, add each, end. So many rounds a word, and at the end. */
+static inline void sip_start(uint64_t v[4], const uint64_t key[2])
+{
+    v[0] = key[0] ^ 0x736f6d6570736575u;
+    v[1] = key[1] ^ 0x646f72616e646f6du;
+    v[2] = key[0] ^ 0x6c7967656e657261u;
+    v[3] = key[1] ^ 0x7465646279746573u;
+}
+
+static inline void sip_add(uint64_t v[4], uint64_t word, unsigned rounds)
+{
+    v[3] ^= word;
+    sip_rounds(v, rounds);
+    v[0] ^= word;
+}
+
+static inline uint64_t sip_end(uint64_t v[4], unsigned rounds)
+{
+    v[2] ^= 0xff;
+    sip_rounds(v, rounds);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
 static inline uint64_t siphash24(const uint64_t key[2], const uint8_t *in, size_t len)
 {
-    uint64_t v[4] = {
-        key[0] ^ 0x736f6d6570736575u,
-        key[1] ^ 0x646f72616e646f6du,
-        key[0] ^ 0x6c7967656e657261u,
-        key[1] ^ 0x7465646279746573u,
-    };
+    uint64_t v[4];
     size_t whole = len & ~(size_t)7;
 
-    for (size_t i = 0; i <= whole; i += 8) {
-        uint64_t w = i < whole ? sip_word(in + i, 8) : sip_word(in + i, len - whole) | (uint64_t)len << 56;
-
-        v[3] ^= w;
-        sip_rounds(v, 2);
-        v[0] ^= w;
-    }
-    v[2] ^= 0xff;
-    sip_rounds(v, 4);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    sip_start(v, key);
+    for (size_t i = 0; i < whole; i += 8)
+        sip_add(v, sip_word(in + i, 8), 2);
+    sip_add(v, sip_word(in + whole, len - whole) | (uint64_t)len << 56, 2);
+    return sip_end(v, 4);
 }
 
 #endif
