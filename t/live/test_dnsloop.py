@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 import dnslib
 import pytest
 
-from dnsbl_peers import ZONE, outcome, question, value, view
+from dnsbl_peers import SPEC, ZONE, outcome, question, value, view
 from live.nets import Host, Lab, wait_for
 from spamcannibal._core import DnsLoop, Shelf
 from spamcannibal.addr import parse_key
@@ -246,3 +247,75 @@ def test_replies_leave_from_the_address_that_was_asked(hosts: tuple[Host, Host],
                     assert source[0] == target and reply == answer(query, VIEW)
     finally:
         made.close()
+
+
+@contextlib.contextmanager
+def one_batch(servers: list[socket.socket]) -> Iterator[DnsLoop]:
+    """A loop that finds what was sent before as one batch."""
+    loop = DnsLoop([sock.fileno() for sock in servers])
+    loop.publish(VIEW.fast)
+    yield loop
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    wait_for(lambda: loop.counters()["turns"] > 1, "all is answered")
+    loop.stop()
+    thread.join()
+
+
+def mixed(count: int, start: int = 0) -> list[bytes]:
+    """Queries whose answers have many sizes, each with a number of its own."""
+    names = ("1.2.0.192", "2.2.0.192", "100.100.100.10", "2.0.192", "99.100.51.198", "255.100.51.198", "www", "a.b")
+    made = []
+    for number in range(start, start + count):
+        query = question(f"{names[number % len(names)]}.{ZONE}", ("A", "A", "ANY")[number % 3])
+        made.append(number.to_bytes(2, "big") + query[2:])
+    return made
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
+def test_replies_to_one_peer_leave_together_and_whole(address: str) -> None:
+    family, target = (socket.AF_INET, "127.0.0.1") if "." in address else (socket.AF_INET6, "::1")
+    udp, tcp = bind_group(parse_key(address), 0)
+    tcp.close()
+    with contextlib.ExitStack() as stack:
+        askers = [stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(3)]
+        sent: list[list[bytes]] = [mixed(count, 100 * n) for n, count in enumerate((30, 1, 20))]
+        with stack.enter_context(udp[0]), one_batch(udp) as loop:
+            for asker, queries in zip(askers, sent, strict=True):
+                asker.settimeout(10)
+                asker.connect((target, udp[0].getsockname()[1]))
+            for turn in range(30):
+                for asker, queries in zip(askers, sent, strict=True):
+                    if turn < len(queries):
+                        asker.send(queries[turn])
+        for asker, queries in zip(askers, sent, strict=True):
+            assert sorted(asker.recv(4096) for _ in queries) == sorted(answer(query, VIEW) for query in queries)
+        counted = loop.counters()
+        assert counted["batches"] == 1 and counted["unsent"] == 0
+        assert 30 < counted["joined"] <= 50
+
+
+def test_where_replies_can_not_leave_together_they_leave_one_by_one(hosts: tuple[Host, Host]) -> None:
+    """A way that is too narrow for two of the pieces: the kernel cuts them again, which it does for single ones only."""
+    server, asker = hosts
+    long_text = view({"192.0.2.1": value()}, dataclasses.replace(SPEC, text="x" * 800))
+    query = question(f"1.2.0.192.{ZONE}", "TXT", edns=1232)
+    interface = server.run("ip", "-o", "route", "get", "10.88.0.2").stdout.split("dev ")[1].split()[0]
+    server.ip("link", "set", interface, "mtu", "600")
+    try:
+        with server.entered():
+            udp, tcp = bind_group(bytes((10, 88, 0, 1)), 0)
+        tcp.close()
+        with asker.entered():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock, udp[0]:
+            sock.settimeout(10)
+            with one_batch(udp) as loop:
+                loop.publish(long_text.fast)
+                sock.connect(udp[0].getsockname())
+                for _ in range(9):
+                    sock.send(query)
+            assert {sock.recv(4096) for _ in range(9)} == {answer(query, long_text)}
+            assert (loop.counters()["joined"], loop.counters()["unsent"]) == (0, 0)
+    finally:
+        server.ip("link", "set", interface, "mtu", "1500")

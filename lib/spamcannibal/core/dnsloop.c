@@ -182,7 +182,9 @@ static void send_all(struct dnsloop *l, unsigned socket, unsigned n)
             note_talker(l, due[i], i, replies[i].verdict);
         dispatch(l, due[i], replies[i].verdict);
     }
-    l->serve.counts.unsent += dnssend_all(&l->out, l->endpoints[socket].fd);
+    struct dnssend_told told = dnssend_all(&l->out, l->endpoints[socket].fd);
+    l->serve.counts.unsent += told.unsent;
+    l->serve.counts.joined += told.joined;
 }
 
 static void process_batch(struct dnsloop *l, unsigned socket, unsigned n)

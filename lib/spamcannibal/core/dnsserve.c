@@ -9,7 +9,7 @@
 const char *const dnsserve_count_names[] = {
     "turns", "batches", "queries", "type_a", "type_aaaa", "type_txt", "type_any", "type_other", "answered", "nodata",
     "nxdomain", "refused", "formerr", "cut", "silent", "asked", "asks_shed", "oversized", "unsent",
-    "limited", "slipped", NULL,
+    "limited", "slipped", "joined", NULL,
 };
 _Static_assert(sizeof dnsserve_count_names / sizeof(char *) == sizeof(struct dnsserve_counts) / sizeof(uint64_t) + 1,
                "a name for every counter");

@@ -61,6 +61,7 @@ struct dnsserve_counts {
     uint64_t unsent;     /* replies that the kernel did not take */
     uint64_t limited;    /* replies past the rate limit: not sent */
     uint64_t slipped;    /* and sent cut to TC */
+    uint64_t joined;     /* replies that left with others to the same peer (dnssend.h) */
 };
 
 extern const char *const dnsserve_count_names[];
