@@ -281,7 +281,7 @@ def test_replies_to_one_peer_leave_together_and_whole(address: str) -> None:
         askers = [stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(3)]
         sent: list[list[bytes]] = [mixed(count, 100 * n) for n, count in enumerate((30, 1, 20))]
         with stack.enter_context(udp[0]), one_batch(udp) as loop:
-            for asker, queries in zip(askers, sent, strict=True):
+            for asker in askers:
                 asker.settimeout(10)
                 asker.connect((target, udp[0].getsockname()[1]))
             for turn in range(30):
@@ -296,7 +296,7 @@ def test_replies_to_one_peer_leave_together_and_whole(address: str) -> None:
 
 
 def test_where_replies_can_not_leave_together_they_leave_one_by_one(hosts: tuple[Host, Host]) -> None:
-    """A way that is too narrow for two of the pieces: the kernel cuts them again, which it does for single ones only."""
+    """A way that is too narrow for one: IP cuts single replies, but not those that are to be cut already."""
     server, asker = hosts
     long_text = view({"192.0.2.1": value()}, dataclasses.replace(SPEC, text="x" * 800))
     query = question(f"1.2.0.192.{ZONE}", "TXT", edns=1232)
