@@ -125,7 +125,10 @@ OUTSIDE = {
 }
 # Licences that GPL-2.0-only, scapy's, can't share a process with.
 FOREIGN = ("aiosmtpd", "prometheus_client", "requests", "aiohttp", "cryptography")
-FREESTANDING = {"dnswire.c", "dnswire.h", "packet.c", "packet.h", "tarpit.c", "tarpit.h", "siphash.h"}
+FREESTANDING = {
+    "dnsbytes.h", "dnsname.c", "dnsname.h", "dnsquery.c", "dnsquery.h", "dnsrecord.c", "dnsrecord.h",
+    "dnswire.c", "dnswire.h", "dnszone.h", "packet.c", "packet.h", "siphash.h", "tarpit.c", "tarpit.h",
+}  # fmt: skip
 
 
 def module_name(path):
