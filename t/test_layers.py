@@ -27,6 +27,7 @@ CORE = LIB / "spamcannibal" / "core"
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record", "settings"}
 HOST = {"service"}
 SHELLS = {
+    "explain",
     "dnsbl.export.figures",
     "dnsbl.export.files",
     "dnsbl.export.follow",
@@ -118,7 +119,7 @@ OUTSIDE = {
     "dkim": ("robot.dkimcheck",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
-    "msgspec": ("config", "decode", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),
+    "msgspec": ("config", "decode", "explain", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),
     "scapy": ("tarpit.replay",),

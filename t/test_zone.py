@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from dnsbl_peers import SPEC, ZONE
 from spamcannibal.addr import parse_reversed
 from spamcannibal.dnsbl import wire
+from spamcannibal.dnsbl.colours import answer_code
 from spamcannibal.dnsbl.names import holds_test_point, is_host, readings
 from spamcannibal.dnsbl.zone import (
     TEXT_LIMIT,
     Zones,
     ZoneSpec,
-    answer_code,
     character_strings,
     compile_zone,
     expand,

@@ -18,7 +18,15 @@ under another name.
 
 from typing import NamedTuple
 
-from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, table_value
+from spamcannibal.record import (
+    EXCLUDED,
+    HEARSAY_CODE,
+    PROVEN_CODE,
+    PUBLISHED,
+    SHADOW,
+    split_table_value,
+    table_value,
+)
 
 
 class Colour(NamedTuple):
@@ -62,3 +70,15 @@ def kind_of(colour: str, promiscuous: bool, is_sunset: bool) -> Kind:
     if is_sunset:
         return Kind(only=NOTHING)
     return Kind(promiscuous) if colour in ("", "black") else Kind(only=colour)
+
+
+def answer_code(value: int, promiscuous: bool) -> bytes | None:
+    """Return the A record's address for a table value, None if the zone does not show the entry."""
+    code, _, flags = split_table_value(value)
+    if flags & EXCLUDED:
+        return None
+    if flags & PUBLISHED:
+        return PROVEN_CODE
+    if not promiscuous:
+        return None
+    return code if HEARSAY_CODE <= code < b"\x7f\xff\xff\x00" else HEARSAY_CODE

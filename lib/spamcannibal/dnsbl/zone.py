@@ -28,11 +28,10 @@ import dnslib
 
 from spamcannibal.addr import mask, parse_addr, parse_key, split_key
 from spamcannibal.dnsbl import names, wire
-from spamcannibal.dnsbl.colours import COLOURS, Kind, kind_of
+from spamcannibal.dnsbl.colours import COLOURS, Kind, answer_code, kind_of
 from spamcannibal.dnsbl.names import Prefix
 from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.errors import ConfigError
-from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, split_table_value
 
 TEXT_LIMIT = 2000  # bytes of one TXT: what a listing may cost a resolver, and us when the query is forged
 SUNSET_TEXT = "this list is shut down: it lists nothing any more, please stop asking"
@@ -199,18 +198,6 @@ def with_colours(specs: Iterable[ZoneSpec]) -> list[ZoneSpec]:
             bare = replace(spec, mx=(), addresses=(), hosts=(), colours=(), promiscuous=False)
             made.append(replace(bare, name=f"{colour}.{spec.name}", ns=_servers(spec), colour=colour))
     return made
-
-
-def answer_code(value: int, promiscuous: bool) -> bytes | None:
-    """Return the A record's address for a table value, None if the zone does not show the entry."""
-    code, _, flags = split_table_value(value)
-    if flags & EXCLUDED:
-        return None
-    if flags & PUBLISHED:
-        return PROVEN_CODE
-    if not promiscuous:
-        return None
-    return code if HEARSAY_CODE <= code < b"\x7f\xff\xff\x00" else HEARSAY_CODE
 
 
 def expand(text: bytes, address: str) -> bytes:

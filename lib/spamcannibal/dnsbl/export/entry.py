@@ -4,7 +4,7 @@ Three selections, each a rule for one table value (record.table_value):
 
 | selection | listed | exception: what lies in it is let be | left out |
 |---|---|---|---|
-| published | what the zone shows: zone.answer_code | EXCLUDED | hearsay that the zone hides, SHADOW |
+| published | what the zone shows: colours.answer_code | EXCLUDED | hearsay that the zone hides, SHADOW |
 | refused | what this host's tarpit refuses | EXCLUDED, SHADOW, mode OBSERVE | nothing |
 | all | everything that is listed, in whatever mode | EXCLUDED | nothing |
 
@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from spamcannibal.addr import format_addr
-from spamcannibal.dnsbl.zone import Zone, answer_code
+from spamcannibal.dnsbl.colours import answer_code
+from spamcannibal.dnsbl.zone import Zone
 from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value, table_value
 
 EXCEPTION = b""

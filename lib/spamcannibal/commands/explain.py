@@ -1,0 +1,215 @@
+"""`spamcannibal explain`: what is known of an address, and what would have to happen."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import click
+
+from spamcannibal.addr import format_addr, format_key, parse_addr
+from spamcannibal.commands.common import json_option, load_settings, open_store, printable
+from spamcannibal.commands.moments import HELP, journal_number, moment, when
+from spamcannibal.commands.rows import change_row, contrib_row, piece_row
+from spamcannibal.dnsbl.colours import Kind, kind_of
+from spamcannibal.explain import Account, Answer, Match, explain
+from spamcannibal.record import FLAG_NAMES, SHADOW, Mode
+from spamcannibal.settings import Settings
+
+HISTORY_SHOWN = 10
+EVIDENCE_SHOWN = 3
+BODY_SHOWN = 200
+
+
+@click.command(epilog=HELP)
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@click.option("--at", "at_ms", callback=moment, metavar="TIME", help="As it was then; default is now.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, addresses: tuple[str, ...], at_ms: int | None, as_json: bool) -> None:
+    """Tell everything that is known of ADDRESS: what lists it and why, what it gets, what DNS answers, its past.
+
+    And of one that is not listed, what would have to happen. Exit 1 if any is refused, 0 if none.
+
+    \b
+    Examples:
+      spamcannibal explain 192.0.2.7
+      spamcannibal explain 192.0.2.7 --at 2026-11-01T08:15Z
+      spamcannibal explain 2001:db8::25 --json | jq '.[0].matches[0].evidence'
+    """
+    settings = load_settings(ctx)
+    packed = [parse_addr(text) for text in addresses]
+    zones = zone_kinds(settings)
+    with closing(open_store(settings)) as store:
+        seq = None if at_ms is None else journal_number(store, at_ms)
+        accounts = [explain(store, zones, addr, seq) for addr in packed]
+    if as_json:
+        click.echo(json.dumps([_document(account, settings) for account in accounts], indent=2))
+    else:
+        for account in accounts:
+            _say(_lines(account, settings, at_ms is not None))
+    ctx.exit(1 if any(account.decision == "refused" for account in accounts) else 0)
+
+
+def zone_kinds(settings: Settings) -> dict[str, Kind]:
+    """Return what each zone of the settings shows, those of colours too."""
+    kinds = {}
+    for zone in settings.dnsbl.zone:
+        kinds[zone.name] = kind_of("", zone.promiscuous, zone.sunset)
+        kinds |= {f"{colour}.{zone.name}": kind_of(colour, False, zone.sunset) for colour in zone.colours}
+    return kinds
+
+
+def _document(account: Account, settings: Settings) -> dict[str, Any]:
+    return {
+        "address": format_addr(account.addr),
+        "decision": account.decision,
+        "mode": _mode(account.mode, settings) if account.matches else None,
+        "never_list": account.never,
+        "seq": account.seq,
+        "matches": [_match(match) for match in account.matches],
+        "dns": [_answer(answer) for answer in account.answers],
+        "contact": _contact(account),
+        "checked": {"time": when(account.checked.checked_ms), "unknown": account.checked.unknown}
+        if account.checked
+        else None,
+        "history": [{"key": format_key(change.key), **change_row(change)} for change in account.history],
+        "would_list": list(_ways(account, settings)) if not account.matches else [],
+    }
+
+
+def _match(match: Match) -> dict[str, Any]:
+    change, listing = match.change, match.listing
+    return {
+        "key": format_key(match.key),
+        "code": format_addr(change.code),
+        "mode": change.mode.name.lower(),
+        "flags": [name for bit, name in FLAG_NAMES.items() if change.flags & bit],
+        "listed": when(listing.listed_ms) if listing else None,
+        "contact": when(listing.contact_ms) if listing else None,
+        "expires": when(change.expiry_ms),
+        "source": change.source,
+        "text": change.text,
+        "seq": change.seq,
+        "contrib": contrib_row(match.contrib),
+        "evidence": [piece_row(piece) for piece in match.evidence],
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    code, key = answer.code, answer.key
+    return {
+        "zone": answer.zone,
+        "code": format_addr(code) if code else None,
+        "by": format_key(key) if key is not None else None,
+    }
+
+
+def _contact(account: Account) -> dict[str, Any] | None:
+    contact = account.contact
+    if contact is None:
+        return None
+    return {"count": contact.count, "first": when(contact.first_ms), "last": when(contact.last_ms)}
+
+
+def _lines(account: Account, settings: Settings, is_past: bool) -> Iterator[tuple[str, str]]:
+    """Yield (what it is about, what there is to say)."""
+    yield format_addr(account.addr), _headline(account, settings, is_past)
+    for match in account.matches:
+        yield from _match_lines(match)
+    if account.never:
+        yield "never-list", account.never
+    for answer in account.answers:
+        yield "DNS", _answer_line(answer)
+    if account.contact and not account.matches:
+        contact = account.contact
+        yield "contact", f"{contact.count} times, first {when(contact.first_ms)}, last {when(contact.last_ms)}"
+    if account.checked and not account.matches:
+        times = f", no answer {account.checked.unknown} times" if account.checked.unknown else ""
+        yield "examined", f"{when(account.checked.checked_ms)} by blcheck{times}"
+    if not account.matches:
+        for way in _ways(account, settings):
+            yield "would list", way
+    for change in account.history[-HISTORY_SHOWN:]:
+        said = f" {change.text}" if change.text else ""
+        words = f"#{change.seq} {when(change.time_ms)} {change.action.name.lower()} {format_key(change.key)}"
+        yield "history", f"{words} by {change.source or '-'}{said}"
+
+
+def _headline(account: Account, settings: Settings, is_past: bool) -> str:
+    verb = "was" if is_past else "is"
+    if not account.matches:
+        ended = account.was_listed
+        before = f"; it was until {when(ended.time_ms)} ({ended.text or ended.source})" if ended else ""
+        return f"{verb} not listed: its packets pass{before}"
+    by = format_key(account.matches[0].key)
+    if account.decision == "refused":
+        return f"{verb} refused ({_mode(account.mode, settings)}), by {by}"
+    if account.decision == "observed":
+        return f"{verb} listed by {by}, but only observed: its packets pass"
+    is_shadow = account.matches[0].change.flags & SHADOW
+    return f"passes: {by} is {'only counted (shadow)' if is_shadow else 'an exception (excluded)'}"
+
+
+def _mode(mode: Mode, settings: Settings) -> str:
+    return settings.tarpit.mode if mode is Mode.DEFAULT else mode.name.lower()
+
+
+def _match_lines(match: Match) -> Iterator[tuple[str, str]]:
+    change, listing = match.change, match.listing
+    flags = ", ".join(name for bit, name in FLAG_NAMES.items() if change.flags & bit)
+    since = f" since {when(listing.listed_ms)}" if listing else ""
+    until = f" until {when(change.expiry_ms)}" if change.expiry_ms else ""
+    yield "listed by", f"{format_key(match.key)} {format_addr(change.code)}{since}{until} [{flags}] #{change.seq}"
+    yield "  why", f"{change.source or '-'}: {change.text or '(no text)'}"
+    if listing and listing.contact_ms:
+        yield "  contact", f"last {when(listing.contact_ms)}"
+    if match.contrib:
+        for cause in match.contrib.causes:
+            yield "  told by", f"{cause.zone}: {format_addr(cause.code)} {cause.text}"
+    for piece in match.evidence[-EVIDENCE_SHOWN:]:
+        body = " ".join(piece.body.decode("utf-8", "replace").split())[:BODY_SHOWN]
+        yield "  evidence", f"{when(piece.time_ms)} {piece.source}: {body}"
+    if len(match.evidence) > EVIDENCE_SHOWN:
+        yield "", f"and {len(match.evidence) - EVIDENCE_SHOWN} older pieces: --json"
+
+
+def _answer_line(answer: Answer) -> str:
+    if answer.code is None:
+        return f"{answer.zone}: not listed"
+    return f"{answer.zone}: {format_addr(answer.code)}" + (
+        f" by {format_key(answer.key)}" if answer.key else " (test point)"
+    )
+
+
+def _ways(account: Account, settings: Settings) -> Iterator[str]:
+    """Yield what would list an address that is not."""
+    if account.never:
+        yield "nothing, while the never-list has it"
+        return
+    if settings.remote.lists:
+        when_seen = "is due" if account.contact else "once it connects"
+        lists, threshold = settings.remote.lists, settings.jobs.threshold
+        yield f"blcheck ({when_seen}), if of {len(lists)} remote lists those that have it weigh {threshold:g} or more"
+    if settings.robot.submitter:
+        yield f"a signed report to the robot by one of {len(settings.robot.submitter)} submitters"
+    if settings.gather.reporter:
+        gather = settings.gather
+        yield f"reports of mail servers that weigh {gather.black_weight:g} within {gather.within_s:g} s"
+    yield "spamcannibal list add"
+
+
+def _say(lines: Iterator[tuple[str, str]]) -> None:
+    """Print an account: coloured on a terminal, plain elsewhere."""
+    if not sys.stdout.isatty():
+        for what, said in lines:
+            click.echo(printable(f"{what:11} {said}").rstrip())
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for number, (what, said) in enumerate(lines):
+        style = "bold" if number == 0 else "cyan"
+        console.print(Text.assemble((f"{what:11} ", style), (printable(said), style if number == 0 else "")))
