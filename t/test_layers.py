@@ -119,6 +119,7 @@ OUTSIDE = {
     "dkim": ("robot.dkimcheck",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
+    "matplotlib": ("commands.",),
     "msgspec": ("config", "decode", "explain", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),

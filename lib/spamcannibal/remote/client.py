@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, cast
 
+from spamcannibal.decode import shown
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.remote import catalogue, statefile
@@ -26,6 +27,9 @@ from spamcannibal.remote.verdict import Pointers, Verdict
 from spamcannibal.remote.walk import Lane, Walk, Work
 from spamcannibal.remote.watch import Summary, Watch
 from spamcannibal.settings.remote import RemoteSettings
+
+# What a working network does not bring about; losses, and answers that come late, it does.
+ODD = ("wrong question", "other case", "oversize", "malformed")
 
 Progress = Callable[[int], None]
 
@@ -69,13 +73,17 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Remember what was found, tell which faults were met, and close the sockets."""
+        """Remember what was found, tell which odd replies came, and close the sockets."""
         self._remember()
-        faults = {name.replace(" ", "_"): count for name, count in self.counters.items()}
-        asked = faults.pop("asked", 0)
-        if faults:
-            self._log.emit("REMOTE_FAULTS", asked=asked, **faults)
+        odd = {name.replace(" ", "_"): self.counters[name] for name in ODD if self.counters[name]}
+        if odd:
+            self._log.emit("REMOTE_ODD", asked=self.counters["asked"], **odd)
         self._resolver.close()
+
+    @property
+    def zones(self) -> list[str]:
+        """The lists' zones, in their order."""
+        return [lane.subject.zone for lane in self._lanes]
 
     @property
     def counters(self) -> Counter[str]:
@@ -118,10 +126,10 @@ class Client:
         """Return the lanes of zones, all for None; in the lists' order."""
         if zones is None:
             return self._lanes
-        known = [lane.subject.zone for lane in self._lanes]
-        missing = [zone for zone in zones if zone not in known]
+        missing = [zone for zone in zones if zone not in self.zones]
         if missing:
-            raise ConfigError(f"remote.lists: no such list: {missing[0]}, want one of {', '.join(known) or 'none'}")
+            known = ", ".join(self.zones) or "none"
+            raise ConfigError(f"remote.lists: no such list: {shown(missing[0])}, want one of {known}")
         return [lane for lane in self._lanes if lane.subject.zone in zones]
 
     def _pace(self, one: RemoteList, memory: Memory) -> Pace:
