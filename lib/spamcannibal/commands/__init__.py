@@ -21,6 +21,6 @@ COMMANDS = {
     "explain": ("spamcannibal.commands.explain", "Tell everything that is known of an address, and why."),
     "list": ("spamcannibal.commands.list_", "Add, import, remove, find or show listings; undo changes."),
     "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
-    "db": ("spamcannibal.commands.db", "Check, back up, dump, load or import the database."),
+    "db": ("spamcannibal.commands.db", "Check, back up, restore, compact, dump, load or import the database."),
     "config": ("spamcannibal.commands.config", "Check or show the settings."),
 }

@@ -1,4 +1,4 @@
-"""`spamcannibal db`: check, back up, dump, load or import the database."""
+"""`spamcannibal db`: check, back up, restore, compact, dump, load or import the database."""
 
 import time
 from collections.abc import Iterator
@@ -17,11 +17,14 @@ from spamcannibal.commands.common import (
     printable,
     progress,
 )
+from spamcannibal.service import Signals
 from spamcannibal.store.backup import backup, size_bytes
 from spamcannibal.store.check import check as find_problems
+from spamcannibal.store.compact import compact
 from spamcannibal.store.exchange import dump as dump_lines
 from spamcannibal.store.exchange import load as load_lines
 from spamcannibal.store.legacy import OldFiles, import_files
+from spamcannibal.store.restore import restore
 from spamcannibal.store.stores import Store
 
 PROBLEMS_SHOWN = 100
@@ -29,9 +32,10 @@ PROBLEMS_SHOWN = 100
 
 @click.group()
 def command() -> None:
-    """Check, back up, dump, load or import the database.
+    """Check, back up, restore, compact, dump, load or import the database.
 
-    All of it may run while daemons and jobs use the database. Recovery needs no command: whoever opens it next does it.
+    All but `restore` may run while daemons and jobs use the database. Recovery needs no command: whoever opens it next
+    does it.
     """
 
 
@@ -75,12 +79,56 @@ def backup_command(ctx: click.Context, directory: Path, as_json: bool) -> None:
     \b
     Examples:
       spamcannibal db backup /var/backups/spamcannibal-$(date +%F)
-    To restore: stop everything, put the copy at store.path.
+    `spamcannibal db restore` is the way back.
     """
     with _store(ctx) as store:
         with progress(size_bytes(store.env.path), "copying") as advance:
             size = backup(store.env, directory, advance)
     emit([{"directory": str(directory), "bytes": size}], ["directory", "bytes"], as_json)
+
+
+@command.command(name="restore")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@dry_run_option
+@json_option
+@click.pass_context
+def restore_command(ctx: click.Context, directory: Path, dry_run: bool, as_json: bool) -> None:
+    """Put the backup DIRECTORY in the place of the database; what was there is kept beside it.
+
+    Stop the services first: a database that any process has open is not touched (exit 75).
+
+    \b
+    Examples:
+      spamcannibal db restore /var/backups/spamcannibal-2026-11-23
+    """
+    path = Path(load_settings(ctx).store.path)
+    total = size_bytes(directory)
+    aside = None
+    if not dry_run:
+        with progress(total, "restoring") as advance:
+            aside = restore(directory, path, advance)
+    row = {"directory": str(path), "bytes": total, "was_put": str(aside) if aside else None}
+    emit([row], list(row), as_json, "would do" if dry_run else "")
+
+
+@command.command(name="compact")
+@json_option
+@click.pass_context
+def compact_command(ctx: click.Context, as_json: bool) -> None:
+    """Give room that removals left in the files back to the disk. Ctrl-C ends it early and loses nothing.
+
+    Others wait some hundredth of a second at a time. New listings fill such room anyway: run it once much has gone.
+
+    \b
+    Examples:
+      spamcannibal db compact
+    """
+    with _store(ctx) as store, Signals() as signals:
+        counts = store.counts()
+        with progress(None, f"compacting {sum(counts.values())} records") as advance:
+            sizes = compact(store.env, advance, lambda: signals.stop)
+    rows = [{"file": name, "bytes_before": before, "bytes": after} for name, (before, after) in sizes.items()]
+    emit(rows, ("file", "bytes_before", "bytes"), as_json)
 
 
 @command.command()

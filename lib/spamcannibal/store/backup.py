@@ -6,8 +6,8 @@
     4  recover the copy from the first log on (DB_RECOVER_FATAL), which brings all pages to that moment
     5  fsync, rename into place
 
-Whatever was committed before step 3 is in the backup; nothing of it exists under its name unless all went well. To
-restore, stop everything, put the copy in the place of the store.
+Whatever was committed before step 3 is in the backup; nothing of it exists under its name unless all went well. See
+restore.py for the way back.
 """
 
 import os
@@ -37,9 +37,9 @@ def backup(env: Env, target: Path, progress: Callable[[int], None] = lambda coun
                 _copy(env, env.path / name, partial / name, progress)
             _copy_logs(env, partial, progress)
         _recover(partial)
-        _sync(partial)
+        sync(partial)
         partial.rename(target)
-        _sync_one(target.absolute().parent)
+        sync(target.absolute().parent, inside=False)
     except (OSError, SpamCannibalError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError):
@@ -98,14 +98,11 @@ def _recover(path: Path) -> None:
         region.unlink()
 
 
-def _sync(path: Path) -> None:
-    for file in (*path.iterdir(), path):
-        _sync_one(file)
-
-
-def _sync_one(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def sync(path: Path, inside: bool = True) -> None:
+    """Flush a directory to disk, and the files in it."""
+    for file in (*(path.iterdir() if inside else ()), path):
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

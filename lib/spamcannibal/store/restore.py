@@ -1,0 +1,102 @@
+"""Put a backup in the place of a store that nobody uses; what was there stays beside it.
+
+    1  copy the backup to PATH.partial, as the store's owner, fsync
+    2  enter the gate of the store; Unavailable if any process has it open
+    3  rename PATH to PATH.before-restore (-2, -3, ... ), PATH.partial to PATH
+
+A process that opens the path between the two renames finds nothing, and one that had opened the gate's file before
+finds that another stands there (gate.check_place); neither writes to what is not the store any more.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.store.backup import sync
+from spamcannibal.store.gate import FILE_NAME, Gate
+from spamcannibal.store.handles import DATA_MODE, NAMES
+
+WAIT_S = 5.0
+
+
+def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda count: None) -> Path | None:
+    """Make the backup `source` the store at `target`; give where the store that was there is now, None if none was.
+
+    StoreError if the source is no backup or can't be copied, Unavailable if the store is in use: nothing has changed.
+    """
+    missing = [name for name in NAMES if not (source / name).is_file()]
+    if missing or not any(source.glob("log.*")):
+        raise StoreError(f"{source}: no backup, lacks {', '.join(missing) or 'logs'}; want one of `db backup`")
+    if (source / FILE_NAME).exists() and not _is_idle(source):
+        raise Unavailable(f"{source}: is in use as a database itself; make a backup of it with `db backup`")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        _copy(source, partial, target if target.exists() else target.parent, progress)
+        return _swap(partial, target)
+    except OSError as error:
+        raise StoreError(f"{error.filename or target}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_idle(path: Path) -> bool:
+    gate = Gate(path, WAIT_S)
+    try:
+        gate.enter()
+        try:
+            return gate.is_alone()
+        finally:
+            gate.leave()
+    finally:
+        gate.close()
+
+
+def _copy(source: Path, partial: Path, like: Path, progress: Callable[[int], None]) -> None:
+    """Copy databases and logs into a new directory with the owner and, if it is a store's, the mode of `like`."""
+    there = like.stat()
+    partial.mkdir(mode=0o700)
+    for file in sorted(source.iterdir()):
+        if file.name in NAMES or file.name.startswith("log."):
+            made = Path(shutil.copyfile(file, partial / file.name))
+            made.chmod(DATA_MODE)
+            os.chown(made, there.st_uid, there.st_gid)
+            progress(made.stat().st_size)
+    os.chown(partial, there.st_uid, there.st_gid)
+    partial.chmod((there.st_mode & 0o7777) if (like / "tarpit").exists() else 0o2770)
+    sync(partial)
+
+
+def _swap(partial: Path, target: Path) -> Path | None:
+    if not target.exists():
+        partial.rename(target)
+        sync(target.parent, inside=False)
+        return None
+    gate = Gate(target, WAIT_S)
+    try:
+        gate.enter()
+        try:
+            if not gate.is_alone():
+                raise Unavailable(f"{target}: in use; stop everything that has it open first (systemctl stop …)")
+            aside = _aside(target)
+            target.rename(aside)
+            try:
+                partial.rename(target)
+            except OSError:
+                aside.rename(target)
+                raise
+            sync(target.parent, inside=False)
+            return aside
+        finally:
+            gate.leave()
+    finally:
+        gate.close()
+
+
+def _aside(target: Path) -> Path:
+    """Give a name beside the store that is free."""
+    names = (f"{target.name}.before-restore{f'-{n}' if n > 1 else ''}" for n in count(1))
+    return next(path for path in map(target.with_name, names) if not path.exists())

@@ -1,0 +1,151 @@
+"""`db restore` and `db compact`: a backup comes back, under nobody's feet; room comes back, and nothing else moves."""
+
+import json
+import multiprocessing
+import os
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from spamcannibal.addr import parse_key
+from spamcannibal.commands import main
+from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.record import PUBLISHED
+from spamcannibal.store.backup import backup
+from spamcannibal.store.compact import compact
+from spamcannibal.store.restore import restore
+from spamcannibal.store.stores import NewListing
+from storekit import check_whole, listed, open_store
+
+A, B = parse_key("192.0.2.1"), parse_key("192.0.2.2")
+
+
+def make(path, *keys):
+    store = open_store(path)
+    store.list([NewListing(key, text="x", flags=PUBLISHED) for key in keys], 1.0)
+    return store
+
+
+def test_a_backup_comes_back_and_what_was_there_stays_beside_it(tmp_path):
+    store = make(tmp_path / "store", A)
+    backup(store.env, tmp_path / "copy")
+    store.list([NewListing(B)], 2.0)
+    store.close()
+    mode = (tmp_path / "store").stat().st_mode
+    steps = []
+    assert restore(tmp_path / "copy", tmp_path / "store", steps.append) == tmp_path / "store.before-restore"
+    assert sum(steps) > 0
+    assert (tmp_path / "store").stat().st_mode == mode
+    for path, keys in (("store", {A}), ("store.before-restore", {A, B}), ("copy", {A})):
+        store = open_store(tmp_path / path)
+        assert listed(store).keys() == keys
+        check_whole(store)
+        store.close()
+    assert restore(tmp_path / "copy", tmp_path / "store").name == "store.before-restore-2"
+    assert restore(tmp_path / "copy", tmp_path / "new") is None
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def _hold(path, ready, done):
+    store = open_store(path)
+    ready.set()
+    done.wait(60)
+    store.close()
+
+
+def test_a_store_that_anybody_has_open_is_not_touched(tmp_path):
+    store = make(tmp_path / "store", A)
+    backup(store.env, tmp_path / "copy")
+    store.close()
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path / "store", ready, done))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(Unavailable, match="in use"):
+            restore(tmp_path / "copy", tmp_path / "store")
+        with pytest.raises(Unavailable, match="in use as a database itself"):
+            restore(tmp_path / "store", tmp_path / "elsewhere")
+    finally:
+        done.set()
+        other.join(60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "store"]
+    assert restore(tmp_path / "copy", tmp_path / "store")
+
+
+def test_what_is_no_backup_is_refused(tmp_path):
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(StoreError, match="no backup, lacks tarpit, archive"):
+        restore(tmp_path / "copy", tmp_path / "store")
+    for name in ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "meta"):
+        (tmp_path / "copy" / name).touch()
+    with pytest.raises(StoreError, match="no backup"):
+        restore(tmp_path / "copy", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_restores_for_the_owner_of_the_store(tmp_path):
+    tmp_path.chmod(0o755)
+    store = make(tmp_path / "store", A)
+    backup(store.env, tmp_path / "copy")
+    store.close()
+    for path in [tmp_path / "store", *(tmp_path / "store").iterdir()]:
+        os.chown(path, 65534, 65534)
+    restore(tmp_path / "copy", tmp_path / "store")
+    owners = {path.stat().st_uid for path in [tmp_path / "store", *(tmp_path / "store").iterdir()]}
+    assert owners == {65534}
+
+
+def test_compaction_gives_room_back_while_others_write(tmp_path):
+    keys = [bytes((9, i >> 8 & 255, i & 255, 1)) for i in range(12_000)]
+    store = open_store(tmp_path / "store")
+    for at in range(0, len(keys), 1000):
+        store.list([NewListing(key, text="x" * 40) for key in keys[at : at + 1000]], 1.0)
+    for at in range(0, len(keys), 1000):
+        store.unlist([key for key in keys[at : at + 1000] if key[2] % 8], "admin:x", "", 2.0)
+    kept = listed(store)
+    wrote = []
+
+    def write():
+        for i in range(50):
+            store.list([NewListing(bytes((10, 0, 0, i)))], 3.0)
+            wrote.append(i)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    rows = []
+    sizes = compact(store.env, rows.append)
+    writer.join()
+    assert len(wrote) == 50
+    assert sizes["tarpit"][1] < sizes["tarpit"][0] / 2
+    assert {key: value for key, value in listed(store).items() if key[0] == 9} == kept
+    assert sum(rows) >= len(kept)
+    check_whole(store)
+    store.close()
+
+
+def test_compaction_can_be_stopped(tmp_path):
+    store = make(tmp_path / "store", A, B)
+    assert compact(store.env, stop=lambda: True)["tarpit"][1]
+    check_whole(store)
+    store.close()
+
+
+def test_by_command(tmp_path):
+    config = tmp_path / "spamcannibal.toml"
+    (tmp_path / "never-list").write_text("")
+    config.write_text(f'[store]\npath = "{tmp_path}/store"\ncache_bytes = "1MiB"\n')
+
+    def run(*args):
+        return CliRunner().invoke(main.cli, ["-c", str(config), "db", *args, "--json"])
+
+    make(tmp_path / "store", A).close()
+    run("backup", str(tmp_path / "copy"))
+    assert json.loads(run("restore", str(tmp_path / "copy"), "--dry-run").stdout)[0]["was_put"] is None
+    assert not (tmp_path / "store.before-restore").exists()
+    (row,) = json.loads(run("restore", str(tmp_path / "copy")).stdout)
+    assert row["was_put"] == str(tmp_path / "store.before-restore")
+    assert {row["file"] for row in json.loads(run("compact").stdout)} >= {"tarpit", "journal"}
