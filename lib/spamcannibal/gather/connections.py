@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections import Counter
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from spamcannibal.gather.desk import Desk
 from spamcannibal.gather.reporters import Peer
 from spamcannibal.gather.talk import Conversation
 
-RECEIVE_BYTES = 65536
+RECEIVE_BYTES = 16384  # requests at once: the rest waits in the kernel, and others have their turn
 
 
 class Closable(Protocol):
@@ -23,6 +24,7 @@ class Host(Protocol):
 
     desk: Desk
     loop: asyncio.AbstractEventLoop
+    counts: Counter[str]
 
     def note_fresh(self, connection: Closable) -> None: ...
     def note_kept(self, connection: Closable) -> None: ...
@@ -84,6 +86,7 @@ class Plain:
             self._talk.is_over = True
             return
         if sent < len(reply):
+            self._server.counts["stalled"] += 1
             self._watch()
             self._out = reply[sent:]
             self._server.loop.remove_reader(self._sock)

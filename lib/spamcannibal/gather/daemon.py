@@ -294,9 +294,7 @@ class Daemon:
         """Say which caps were met."""
         tripped, trips = self._desk.sink.tripped, self._breaker.trips
         while tripped:
-            self._log.emit(
-                "BREAKER", reporter=tripped.pop(), why="part in more than per_hour listings; refused for 1h"
-            )
+            self._log.emit("BREAKER", reporter=tripped.pop(), why="part in more than per_hour listings; refused for 1h")
         while trips:
             self._log.emit("BREAKER", why=trips.pop())
 
