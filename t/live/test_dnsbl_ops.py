@@ -91,22 +91,58 @@ def test_without_a_store_it_answers_servfail_and_waits(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-def test_a_store_that_hangs_is_told_and_answered_servfail_past_the_limit(served: Served) -> None:
-    served.start()
-    assert status(served) == "NOERROR"
+@contextlib.contextmanager
+def hung(store: Path) -> Iterator[None]:
+    """Let another process stay inside the store's gate."""
     holder = (
         "import sys, time; from pathlib import Path; from spamcannibal.store.gate import Gate\n"
         "gate = Gate(Path(sys.argv[1]), 5); gate.enter(); print('in', flush=True); sys.stdin.read(); gate.leave()"
     )
-    words = [sys.executable, "-c", holder, str(served.path / "store")]
+    words = [sys.executable, "-c", holder, str(store)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
         assert process.stdout is not None and process.stdout.readline() == b"in\n"
+        yield
+        process.communicate()
+
+
+def test_a_store_that_hangs_is_told_and_answered_servfail_past_the_limit(served: Served) -> None:
+    served.start()
+    assert status(served) == "NOERROR"
+    with hung(served.path / "store"):
         wait_for(lambda: status(served) == "SERVFAIL", "old data is not answered")
         assert samples(served)["stale"] == 1 and samples(served)["lag_seconds"] > 1
         assert "STALE service=dnsbl" in served.log.read_text()
-        process.communicate()
     wait_for(lambda: status(served) == "NOERROR", "it answers again")
     wait_for(lambda: "CURRENT service=dnsbl" in served.log.read_text(), "it says so")
+
+
+def test_a_store_that_hangs_neither_makes_the_supervisor_kill_it_nor_keeps_it_from_ending(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a limit it answers from what it has for as long as it takes; started anew, it would have nothing."""
+    served.settings.write_text(OPS.replace("stale_limit_s = 1", ""))
+    supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with supervisor:
+        supervisor.bind(str(served.path / "notify"))
+        supervisor.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(served.path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        process = served.start()
+
+        def beats() -> int:
+            told = b""
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    told += supervisor.recv(4096) + b"\n"
+            return told.count(b"WATCHDOG=1")
+
+        with hung(served.path / "store"):
+            wait_for(lambda: "STALE service=dnsbl" in served.log.read_text(), "it says that it is stale")
+            beats()
+            wait_for(beats, "it says that it is alive", 5)
+            assert status(served) == "NOERROR"
+            process.terminate()
+            assert process.wait(15) == 0
 
 
 def test_another_store_in_the_place_of_ours_is_served_after_a_restart(served: Served) -> None:

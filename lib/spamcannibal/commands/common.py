@@ -57,15 +57,15 @@ class LazyGuard:
         self._never_list.check(key)
 
 
-def open_store(settings: Settings, readonly: bool = False) -> "Store":
-    """Return the store of the settings, guarded by their never-list."""
+def open_store(settings: Settings, readonly: bool = False, wait_s: float = 30.0) -> "Store":
+    """Return the store of the settings, guarded by their never-list; calls wait for others up to `wait_s`."""
     # Imported here, since --help of a command needs no database library.
     from spamcannibal.store.batch import Limits
     from spamcannibal.store.env import Env
     from spamcannibal.store.stores import Store
 
     store = settings.store
-    env = Env(store.path, readonly=readonly, cache_bytes=store.cache_bytes)
+    env = Env(store.path, readonly=readonly, cache_bytes=store.cache_bytes, wait_s=wait_s)
     return Store(env, LazyGuard(settings), Limits(store.evidence_limit_bytes, store.evidence_pieces))
 
 
@@ -94,13 +94,13 @@ def host_addresses(proc: Path = Path("/proc/net")) -> Iterator[bytes]:
             yield from parse(path.read_text("ascii"))
 
 
-def name_addresses(names: Sequence[str]) -> Iterator[bytes]:
+def name_addresses(names: Sequence[str], setting: str = "guard.own_names") -> Iterator[bytes]:
     """Yield the addresses of host names; Unavailable if one has none, since listing it by mistake must not happen."""
     for name in names:
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise Unavailable(f"guard.own_names: can't find the addresses of {name}: {error}") from None
+            raise Unavailable(f"{setting}: can't find the addresses of {name}: {error}") from None
         for *_, address in found:
             yield parse_addr(str(address[0]).partition("%")[0])
 

@@ -41,6 +41,7 @@ from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.store.stores import Store
 
 PREPARE_S = 30.0
+STORE_WAIT_S = 5.0  # whoever is longer in the store, SIGTERM must not wait for
 SECRETS_FILE = "dns-cookie-secrets"
 TOP_LIMIT = 1000
 
@@ -97,7 +98,7 @@ class _Source:
         self._random = secrets.token_bytes(SECRET_BYTES)
 
     def open(self, settings: Settings) -> Store:
-        return open_store(settings, readonly=True)
+        return open_store(settings, readonly=True, wait_s=STORE_WAIT_S)
 
     def prepare(self) -> Helper:
         return _Helper(config_path(self._ctx))

@@ -94,7 +94,6 @@ class Daemon:
 
     def run(self, signals: Signals) -> None:
         """Go on until asked to stop."""
-        beat_s, beaten_s = watchdog_s(), float("-inf")
         self._judge.start()
         while not signals.stop:
             if not self._server.is_alive:
@@ -102,9 +101,6 @@ class Daemon:
             if signals.take_reload():
                 self._reload()
             wait_s = self._open() if self._publisher is None else self._follow(self._publisher)
-            if beat_s and time.monotonic() - beaten_s >= beat_s:
-                beaten_s = time.monotonic()
-                notify("WATCHDOG=1")
             signals.wait(wait_s)
 
     def close(self) -> None:
@@ -180,9 +176,17 @@ class Daemon:
         return 0.001 if applied else interval_s
 
     def _judge_until_closed(self) -> None:
-        """Judge the data's age in a thread of its own: following may be what hangs."""
+        """Judge the data's age in a thread of its own: following may be what hangs.
+
+        For the same reason it is this thread that tells the supervisor that queries are answered: killed for a store
+        that hangs, we would have nothing to answer from.
+        """
+        beat_s, beaten_s = watchdog_s(), float("-inf")
         while not self._closed.wait(JUDGE_S):
             self._judge_age()
+            if beat_s and self._server.is_alive and time.monotonic() - beaten_s >= beat_s:
+                beaten_s = time.monotonic()
+                notify("WATCHDOG=1")
 
     def _judge_age(self) -> None:
         """Tell when the data is old, and when it is not any more."""
