@@ -39,7 +39,7 @@ from pathlib import Path
 
 import dnslib
 
-from bench.common import Pairs, progress_line, report
+from bench.common import Pairs, prefer_us, progress_line, report
 from live.nets import Host, Lab, wait_for
 from spamcannibal.addr import format_addr, reversed_name
 from spamcannibal.commands.common import open_store
@@ -52,7 +52,6 @@ ZONE = "bl.example.org"
 SERVER, CLIENT = "192.0.2.1", "192.0.2.2"
 SOCKETS, IN_FLIGHT = 8, 192  # no more than rbldnsd can buffer
 CHANGES_PER_S = 10_000
-NICE = -15
 SETTINGS = """\
 [store]
 path = "{store}"
@@ -108,14 +107,6 @@ def main() -> None:
         server, client = lab.host("server"), lab.host("client")
         lab.link(server, client, f"{SERVER}/24", f"{CLIENT}/24")
         bench(Scene(Path(folder), {"loopback": server, "veth": client}, seconds), listed, rounds)
-
-
-def prefer_us() -> None:
-    """Leave the other processes of a shared machine a small share of the CPUs, by session where it goes by that."""
-    os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    group = Path("/proc/self/autogroup")
-    if group.exists():
-        group.write_text(str(NICE))
 
 
 def bench(scene: Scene, listed: int, rounds: int) -> None:
