@@ -10,13 +10,17 @@ import click
 import msgspec
 
 from spamcannibal.commands.common import config_path, json_option, printable, read_never_list
+from spamcannibal.commands.config_import import import_perl
 from spamcannibal.config import Reading, read
 from spamcannibal.errors import ConfigError, SpamCannibalError
 
 
 @click.group()
 def command() -> None:
-    """Check or show the settings."""
+    """Check or show the settings, or import those of the original."""
+
+
+command.add_command(import_perl)
 
 
 @command.command()
