@@ -5,6 +5,7 @@ import pwd
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -358,6 +359,13 @@ def test_nft_that_was_changed_by_others_is_filled_anew(host, store, command, pla
     add(store, "10.0.0.9", flags=EXCLUDED)
     wait_for(lambda: drift(host, command, "nft").returncode == 0, "a full load after the failed delta")
     assert "result=failed" in (place / "log").read_text()
+    host.run("nft", "flush", "ruleset")
+    assert drift(host, command, "nft", "--metrics", place / "drift.prom").returncode == 1
+    gauge = 'spamcannibal_outlet_drift_entries{outlet="nft:spamcannibal_list",kind="missing"}'
+    (told,) = [line for line in (place / "drift.prom").read_text().splitlines() if line.startswith(gauge)]
+    assert float(told.rpartition(" ")[2]) > 0
+    host.processes[0].send_signal(signal.SIGHUP)  # as a reload of nftables.service does, by the unit
+    wait_for(lambda: drift(host, command, "nft").returncode == 0, "a full load after SIGHUP")
 
 
 def test_a_served_file_follows_and_the_server_is_without_drift(host, store, command, place):

@@ -262,7 +262,15 @@ def test_hup_publishes_other_zones_or_keeps_the_old_ones(served: Served) -> None
 
 def test_a_second_server_is_told_that_the_port_is_taken(served: Served) -> None:
     done = served.host.run(*served.command("dnsbl"), check=False, env=environment())
-    assert done.returncode == 69 and "127.0.0.1:53 is in use" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 69 and "dnsbl.listen: 127.0.0.1:53 is in use" in done.stderr and done.stderr.count("\n") == 1
+    )
+    settings = served.path / "again.toml"
+    listen = 'listen = ["127.0.0.1:5354"]\nmetrics = "127.0.0.1:53"'
+    settings.write_text(SETTINGS.replace('listen = ["127.0.0.1:53", "[::1]:53"]', listen))
+    words = (sys.executable, "-m", "spamcannibal", "-c", settings, "dnsbl")
+    done = served.host.run(*words, check=False, env=environment())
+    assert done.returncode == 69 and "dnsbl.metrics: 127.0.0.1:53 is in use" in done.stderr
 
 
 def test_no_zones_are_wrong_settings(served: Served, tmp_path: Path) -> None:

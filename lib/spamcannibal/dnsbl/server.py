@@ -32,7 +32,7 @@ from spamcannibal.dnsbl.sockets import activated, bind_group, bind_stream
 from spamcannibal.dnsbl.tcp import TcpServer
 from spamcannibal.dnsbl.texts import Texts
 from spamcannibal.dnsbl.udp import UdpLoops
-from spamcannibal.errors import Unavailable
+from spamcannibal.errors import ConfigError, Unavailable, Unsupported
 
 START_S = 10.0
 NO_POLICY = Policy()
@@ -109,7 +109,11 @@ class Server:
 
     def add_pages(self, addr: bytes, port: int, pages: Pages) -> None:
         """Serve pages by HTTP, too; before start."""
-        self._pages.append((pages, bind_stream(addr, port)))
+        try:
+            listener = bind_stream(addr, port)
+        except (ConfigError, Unsupported) as error:
+            raise type(error)(str(error).replace("dnsbl.listen", "dnsbl.metrics", 1)) from None
+        self._pages.append((pages, listener))
 
     def start(self, view: View, texts: Texts | None) -> None:
         """Answer from now on; where the view never asks for texts, without any."""
