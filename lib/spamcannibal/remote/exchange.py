@@ -59,17 +59,18 @@ class Terms(NamedTuple):
 class Question:
     """One thing to find out. `lane` numbers who is asked in the end, since round-trip times are kept for each.
 
-    `server` is the one that is to be asked, -1 for any that is in use. `tag` is the caller's.
+    `server` is the one that is to be asked, -1 for any that is in use. `tag` and `is_paced` are the caller's.
     """
 
     __slots__ = (
-        "deadline", "due", "is_over", "is_plain", "is_streamed", "keys", "lane", "name", "qtype", "sent", "server",
-        "tag", "timeout_s", "tries", "why",
+        "deadline", "due", "is_over", "is_paced", "is_plain", "is_streamed", "keys", "lane", "name", "qtype", "sent",
+        "server", "tag", "timeout_s", "tries", "why",
     )  # fmt: skip
 
     def __init__(self, name: bytes, qtype: int, lane: int, timeout_s: float, tag: Any = None) -> None:
         self.name, self.qtype, self.lane, self.timeout_s, self.tag = name, qtype, lane, timeout_s, tag
         self.server = -1
+        self.is_paced = True
         self.tries = 0
         self.keys: list[int] = []
         self.deadline = self.due = 0.0

@@ -15,7 +15,7 @@ from spamcannibal.remote.lists import RemoteList
 from spamcannibal.remote.query import TYPES, A, list_name, pack_name
 from spamcannibal.settings.remote import RemoteSettings
 
-CANARY_LANE = -1  # round-trip times of its own; those of lists' tests follow downwards
+CANARY_LANE = -1
 FRESH_S = 10.0
 SIZES = {"ip4": 4, "ip6": 16}
 
@@ -132,10 +132,11 @@ class Watch:
     def _test(self, lists: Sequence[tuple[RemoteList, bytes, str]], ask_all: AskAll) -> None:
         """Ask lists about their test points, and take in what they answer."""
         questions, asked = [], []
-        for number, (one, suffix, family) in enumerate(lists):
+        lanes = {one.zone: lane for lane, (one, _) in enumerate(self._lists)}
+        for one, suffix, family in lists:
             for probe in health.probes(one, family, secrets.token_bytes(16)):
                 timeout_s = one.timeout_s or self._remote.timeout_s
-                questions.append(Question(list_name(probe.addr, suffix), A, CANARY_LANE - 1 - number, timeout_s))
+                questions.append(Question(list_name(probe.addr, suffix), A, lanes[one.zone], timeout_s))
                 asked.append((one.zone, family, probe))
         told: dict[tuple[str, str], list[tuple[Probe, Outcome]]] = {}
         for (zone, family, probe), outcome in zip(asked, ask_all(questions), strict=True):
