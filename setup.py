@@ -56,5 +56,6 @@ setup(
     data_files=[
         (f"share/spamcannibal/{folder}", files(f"{folder}/*"))
         for folder in ("conf", *sorted(str(path) for path in Path("conf").iterdir() if path.is_dir()), "cgi-bin")
-    ],
+    ]
+    + [("share/spamcannibal/cron", ["cron/crontab"])],
 )

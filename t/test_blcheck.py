@@ -276,7 +276,7 @@ INSERTS = {
     "own exchanger": "192.0.2.25", "own exchanger by IPv6": "2001:db8:1::25", "beside our IPv6": "2001:db8:1::99",
     "private": "10.1.2.3", "unique local": "fd00::1", "loopback": "127.0.0.9", "configured": "198.51.100.7",
     "configured IPv6": "2001:db8:77:1::1", "inside a part": "203.0.113.70",
-} | {f"resolver {prefix}": prefix.split("/")[0] for prefix, _ in TABLES["@resolvers"]}  # fmt: skip
+}  # fmt: skip
 WIDE = ["198.51.0.0/16", "192.0.2.0/24", "203.0.113.0/24", "203.0.113.64/27", "2001:db8::/32", "0.0.0.0/0", "::/0"]
 
 
@@ -294,6 +294,14 @@ def test_no_rule_and_no_list_ever_lists_the_never_listed(guarded, text):
     rules = make_rules(*LISTS, block=block, missing_ptr=True, countries="XA", country_of=[(text, "XA")])
     report = run(guarded, Asker(LISTS, {text: [listed(A), listed(B)]}, {text: MISSING}), rules)
     assert (report.counts, guarded.counts()["tarpit"], archived(guarded)) == ({"never_listed": 1}, 0, [])
+
+
+def test_public_resolvers_are_never_listed(guarded):
+    texts = [prefix.split("/")[0] for prefix, _ in TABLES["@resolvers"]]
+    assert len(texts) > 10
+    knock(guarded, *texts)
+    report = run(guarded, Asker(LISTS, {text: [listed(A)] for text in texts}))
+    assert (guarded.counts()["tarpit"], report.counts["listed"]) == (0, 0)
 
 
 @pytest.mark.parametrize("text", WIDE)
