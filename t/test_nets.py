@@ -108,12 +108,19 @@ CORNERS = {
 }
 
 
+def sealed(size, ranges):
+    spans = Spans(size)
+    for each in ranges:
+        spans.add(*each)
+    return spans.seal()
+
+
 @given(st.data())
 def test_a_look_up_finds_a_range_that_holds_the_address_and_the_earliest_of_them(data):
     size = data.draw(st.sampled_from([4, 16]))
     numbers = st.sampled_from(CORNERS[size])
     pairs = data.draw(st.lists(st.tuples(numbers, numbers).map(sorted), max_size=8))
-    spans = Spans(size, [(first, last, i) for i, (first, last) in enumerate(pairs, 1)])
+    spans = sealed(size, [(first, last, i) for i, (first, last) in enumerate(pairs, 1)])
     for value in CORNERS[size]:
         got = spans.find(value.to_bytes(size, "big"))
         holders = [i for i, (first, last) in enumerate(pairs, 1) if first <= value <= last]
@@ -129,6 +136,6 @@ def test_of_overlapping_ranges_the_one_that_begins_first_counts():
 
 def test_a_long_list_takes_a_few_bytes_a_line():
     lines = 200_000
-    spans = Spans(4, ((i * 8, i * 8 + 1, i + 1) for i in range(lines)))
+    spans = sealed(4, ((i * 8, i * 8 + 1, i + 1) for i in range(lines)))
     assert len(spans) == 2 * lines
     assert spans.memory_bytes() <= 8 * len(spans)

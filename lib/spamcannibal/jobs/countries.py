@@ -16,7 +16,7 @@ from socket import AF_INET6, inet_pton
 from spamcannibal.addr import V4_BITS
 from spamcannibal.decode import shown
 from spamcannibal.errors import ConfigError
-from spamcannibal.jobs.spans import Range, Spans
+from spamcannibal.jobs.spans import Spans
 
 LINES_LIMIT = 10_000_000
 PACKAGE = "tor-geoipdb"
@@ -43,18 +43,21 @@ class Countries:
 
 def parse_countries(v4: Iterable[str], v6: Iterable[str], names: tuple[str, str]) -> Countries:
     """Return the countries of the lines of both files, named `names`; ConfigError tells the first wrong line."""
-    return Countries(Spans(4, _v4_ranges(v4, names[0])), Spans(16, _v6_ranges(v6, names[1])))
+    return Countries(_v4_spans(v4, names[0]), _v6_spans(v6, names[1]))
 
 
-def _v4_ranges(lines: Iterable[str], name: str) -> Iterator[Range]:
+def _v4_spans(lines: Iterable[str], name: str) -> Spans:
+    spans = Spans(4)
     for number, (head, tail, country) in _fields(lines, _V4, name):
         first, last = int(head), int(tail)
         if not first <= last < 1 << V4_BITS:
             raise _wrong(name, number, f"{head},{tail}")
-        yield first, last, ord(country[0]) << 8 | ord(country[1])
+        spans.add(first, last, ord(country[0]) << 8 | ord(country[1]))
+    return spans.seal()
 
 
-def _v6_ranges(lines: Iterable[str], name: str) -> Iterator[Range]:
+def _v6_spans(lines: Iterable[str], name: str) -> Spans:
+    spans = Spans(16)
     for number, (head, tail, country) in _fields(lines, _V6, name):
         try:
             first, last = (int.from_bytes(inet_pton(AF_INET6, text), "big") for text in (head, tail))
@@ -62,7 +65,8 @@ def _v6_ranges(lines: Iterable[str], name: str) -> Iterator[Range]:
             first, last = 1, 0
         if first > last:
             raise _wrong(name, number, f"{head},{tail}")
-        yield first, last, ord(country[0]) << 8 | ord(country[1])
+        spans.add(first, last, ord(country[0]) << 8 | ord(country[1]))
+    return spans.seal()
 
 
 def _fields(lines: Iterable[str], form: re.Pattern[str], name: str) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -10,12 +10,12 @@ One a line, blanks anywhere, # begins a comment. Every line that is none of thes
 original dropped it silently. So is one that holds all addresses, which is surely a slip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from spamcannibal.addr import V4_BITS, V6_BITS, parse_addr
 from spamcannibal.decode import shown
 from spamcannibal.errors import AddrError, ConfigError
-from spamcannibal.jobs.spans import Range, Spans
+from spamcannibal.jobs.spans import Spans
 
 LINES_LIMIT = 5_000_000
 PROBLEMS_LIMIT = 100
@@ -26,8 +26,9 @@ FORMS = "want ADDRESS, FIRST-LAST, ADDRESS/LENGTH or ADDRESS/MASK"
 class Nets:
     """Which line of a list holds an address."""
 
-    def __init__(self, v4: Spans, v6: Spans, name: str) -> None:
-        self._spans = {4: v4, 16: v6}
+    def __init__(self, spans: Mapping[int, Spans], name: str) -> None:
+        """Take the spans by address size; their numbers are lines."""
+        self._spans = spans
         self._name = name
 
     def find(self, addr: bytes) -> str | None:
@@ -39,7 +40,7 @@ class Nets:
 def parse_nets(text: str, name: str) -> Nets:
     """Return the list of a file's text; ConfigError holds every wrong line, up to a hundred. `name` is the file's."""
     problems: list[str] = []
-    families: dict[int, list[Range]] = {4: [], 16: []}
+    families = {size: Spans(size) for size in (4, 16)}
     for number, line in _lines(text):
         if number > LINES_LIMIT:
             problems.append(f"{name}: too long, want at most {LINES_LIMIT} lines")
@@ -51,10 +52,10 @@ def parse_nets(text: str, name: str) -> Nets:
             if len(problems) >= PROBLEMS_LIMIT:
                 break
             continue
-        families[size].append((first, last, number))
+        families[size].add(first, last, number)
     if problems:
         raise ConfigError(*problems)
-    return Nets(Spans(4, families[4]), Spans(16, families[16]), name)
+    return Nets({size: spans.seal() for size, spans in families.items()}, name)
 
 
 def parse_range(text: str) -> tuple[int, int, int]:

@@ -8,24 +8,28 @@ address are looked at before the lower 8.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
 
 HALF = 64
 NUMBER_BITS = 32
 NUMBERS_LIMIT = 1 << NUMBER_BITS
 
-Range = tuple[int, int, int]
-
 
 class Spans:
-    """The ranges of one family; `size` is 4 or 16, a number fits 32 bits and is not 0."""
+    """The ranges of one family; `size` is 4 or 16, a number fits 32 bits and is not 0.
 
-    def __init__(self, size: int, ranges: Iterable[Range] = ()) -> None:
+    Those that are added count from `seal` on. Meanwhile one integer holds each, a third of what a tuple takes.
+    """
+
+    def __init__(self, size: int) -> None:
         self._bits = size * 8
+        self._added: list[int] = []
         self._upper = array("Q")
         self._lower = array("I" if size == 4 else "Q")
         self._numbers = array("I")
-        self._fill(ranges)
+
+    def add(self, first: int, last: int, number: int) -> None:
+        end = (1 << self._bits) - 1
+        self._added.append(((first << self._bits) | (end - last)) << NUMBER_BITS | number)
 
     def __len__(self) -> int:
         """How many boundaries there are."""
@@ -48,13 +52,13 @@ class Spans:
         arrays = (self._upper, self._lower, self._numbers)
         return sum(each.buffer_info()[1] * each.itemsize for each in arrays)
 
-    def _fill(self, ranges: Iterable[Range]) -> None:
-        """Sort the ranges and cut what overlaps; meanwhile one integer holds each, a third of what a tuple takes."""
+    def seal(self) -> "Spans":
+        """Sort what was added and cut what overlaps."""
         bits, end = self._bits, (1 << self._bits) - 1
-        packed = [((first << bits) | (end - last)) << NUMBER_BITS | number for first, last, number in ranges]
-        packed.sort()
+        added, self._added = self._added, []
+        added.sort()
         free = 0
-        for each in packed:
+        for each in added:
             number = each & (NUMBERS_LIMIT - 1)
             first, last = max(each >> (bits + NUMBER_BITS), free), end - ((each >> NUMBER_BITS) & end)
             if last < free:
@@ -63,8 +67,9 @@ class Spans:
                 self._begin(free, 0)
             self._begin(first, number)
             free = last + 1
-        if packed and free <= end:
+        if added and free <= end:
             self._begin(free, 0)
+        return self
 
     def _begin(self, first: int, number: int) -> None:
         """Begin a range, unless it only goes on with the number of the one before."""
