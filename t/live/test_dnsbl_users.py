@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from live.nets import Host, Lab, run, wait_for
+from live.nets import ROOT, Host, Lab, run, wait_for
 from live.test_dnsbl import SETTINGS, V6, ZONE, Served, listed
 
 MX4, MX6 = "192.0.2.254", "2001:db8:1:2::254"
@@ -203,12 +203,20 @@ def test_postfix_refuses_a_listed_client(site: Site) -> None:
 
 
 def unpacked_exim(path: Path) -> tuple[Path, Path]:
-    """Fetch Exim's package, which can't be installed beside Postfix, and unpack it: the binary, and its libraries."""
+    """Unpack Exim's package, which can't be installed beside Postfix: the binary, and its libraries.
+
+    It is fetched once and kept in build/.
+    """
+    store = ROOT / "build" / "exim4"
     for package in ("exim4-daemon-light", "libidn12"):
-        got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
-        if got.returncode and package.startswith("exim"):
-            pytest.skip(f"needs exim4, or to download its package: {got.stderr.strip().splitlines()[-1]}")
+        if not list(store.glob(f"{package}_*.deb")):
+            got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
+            if got.returncode and package.startswith("exim"):
+                pytest.skip(f"needs exim4, or to download its package: {got.stderr.strip().splitlines()[-1]}")
+    store.mkdir(parents=True, exist_ok=True)
     for package in path.glob("*.deb"):
+        shutil.move(package, store / package.name)
+    for package in store.glob("*.deb"):
         run("dpkg", "-x", package, path / "root")
     return path / "root/usr/sbin/exim4", next((path / "root/usr/lib").glob("*-linux-gnu"))
 
