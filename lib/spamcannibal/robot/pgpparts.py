@@ -41,6 +41,11 @@ class Clearsigned:
 
     armor: bytes
 
+    def cleartext(self) -> bytes:
+        """Return the text without its frame and dash escapes, unchecked: for show, not for belief."""
+        text = re.sub(rb"^-----BEGIN PGP SIGNED.*?\n(?:[^\n]*\S[^\n]*\n)*\s*?\n", b"", self.armor)
+        return re.sub(rb"^- ", b"", text.partition(b"\n-----BEGIN PGP SIGNATURE")[0], flags=re.MULTILINE)
+
 
 Protected = Encrypted | Signed | Clearsigned
 
