@@ -9,6 +9,7 @@ COMMANDS = {
     "firewall": ("spamcannibal.commands.firewall", "Show, apply or remove the rules that queue packets to the tarpit."),
     "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
     "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
+    "received": ("spamcannibal.commands.received", "Tell who sent a message, and what of its Received fields is true."),
     "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
     "export": (
         "spamcannibal.commands.export",
