@@ -95,6 +95,10 @@ class Client:
         self._walk.look_around(force)
         return self._watch.summary()
 
+    def summary(self) -> Summary:
+        """Return what is known, without asking."""
+        return self._watch.summary()
+
     def verdicts(
         self, addrs: Iterable[bytes], zones: Sequence[str] | None = None, progress: Progress | None = None
     ) -> dict[bytes, list[Verdict]]:

@@ -112,8 +112,9 @@ class Walk:
         return [heard[place] for place in range(len(questions))]
 
     def look_around(self, force: bool = False) -> None:
-        """Test resolvers and lists; Unavailable if no resolver answers."""
-        self._resolver.use(self._watch.check(self.ask_all, force))
+        """Test the resolvers, then the lists that are due or all; Unavailable if no resolver answers."""
+        self._resolver.use(self._watch.canary(self.ask_all))
+        self._watch.test(self.ask_all, force)
 
     def _look_around(self) -> None:
         """Test what is due, and whoever has not given a usable answer for long."""

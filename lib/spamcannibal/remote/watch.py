@@ -16,7 +16,7 @@ from spamcannibal.remote.query import TYPES, A, list_name, pack_name
 from spamcannibal.settings.remote import RemoteSettings
 
 CANARY_LANE = -1
-FRESH_S = 10.0
+FRESH_S = 2.0
 SIZES = {"ip4": 4, "ip6": 16}
 
 AskAll = Callable[[Sequence[Question]], list[Outcome]]
@@ -63,22 +63,12 @@ class Watch:
         self._canary_at = self._canary_wall = self._next = 0.0
 
     def is_due(self, now: float) -> bool:
-        """Tell whether `check` has something to do; `now` is seconds since the epoch."""
+        """Tell whether it is time for the canary and `test`; `now` is seconds since the epoch."""
         return now >= self._next
 
     def is_canary_fresh(self) -> bool:
         """Tell whether the resolvers were tested a moment ago."""
         return bool(self._canary_at) and time.monotonic() - self._canary_at < FRESH_S
-
-    def check(self, ask_all: AskAll, force: bool = False) -> list[int]:
-        """Test the resolvers, and the lists that are due or all; return the usable resolvers.
-
-        Unavailable if there are none: nothing is known then about any list.
-        """
-        usable = self.canary(ask_all)
-        now = time.time()
-        self._test([one for one in self._families() if force or self._due_at(one[0].zone, one[2], now) <= now], ask_all)
-        return usable
 
     def canary(self, ask_all: AskAll) -> list[int]:
         """Return the resolvers that find what always is there; Unavailable if there are none."""
@@ -104,6 +94,25 @@ class Watch:
             raise Unavailable(f"remote.resolvers: none finds any of {', '.join(self._remote.canary)} ({reasons})")
         return usable
 
+    def test(self, ask_all: AskAll, force: bool = False) -> None:
+        """Ask the lists that are due, or all, about their test points, and take in what they answer."""
+        questions, asked = [], []
+        lanes = {one.zone: lane for lane, (one, _) in enumerate(self._lists)}
+        now = time.time()
+        for one, suffix, family in self._families():
+            if not force and self._due_at(one.zone, family, now) > now:
+                continue
+            for probe in health.probes(one, family, secrets.token_bytes(16)):
+                timeout_s = one.timeout_s or self._remote.timeout_s
+                questions.append(Question(list_name(probe.addr, suffix), A, lanes[one.zone], timeout_s))
+                asked.append((one.zone, family, probe))
+        told: dict[tuple[str, str], list[tuple[Probe, Outcome]]] = {}
+        for (zone, family, probe), outcome in zip(asked, ask_all(questions), strict=True):
+            told.setdefault((zone, family), []).append((probe, outcome))
+        for (zone, family), answers in told.items():
+            self._take(zone, family, health.examine(answers))
+        self._plan()
+
     def aside(self, zone: str, size: int) -> str:
         """Return why a list is set aside for addresses of so many bytes, "" if it is not."""
         return self._asides.get((zone, size), "")
@@ -128,22 +137,6 @@ class Watch:
             why = self.aside(one.zone, SIZES[family])
             rows.append(ListHealth(one.zone, family, why, state.checked if state else 0.0, due))
         return Summary(self._resolvers, tuple(rows))
-
-    def _test(self, lists: Sequence[tuple[RemoteList, bytes, str]], ask_all: AskAll) -> None:
-        """Ask lists about their test points, and take in what they answer."""
-        questions, asked = [], []
-        lanes = {one.zone: lane for lane, (one, _) in enumerate(self._lists)}
-        for one, suffix, family in lists:
-            for probe in health.probes(one, family, secrets.token_bytes(16)):
-                timeout_s = one.timeout_s or self._remote.timeout_s
-                questions.append(Question(list_name(probe.addr, suffix), A, lanes[one.zone], timeout_s))
-                asked.append((one.zone, family, probe))
-        told: dict[tuple[str, str], list[tuple[Probe, Outcome]]] = {}
-        for (zone, family, probe), outcome in zip(asked, ask_all(questions), strict=True):
-            told.setdefault((zone, family), []).append((probe, outcome))
-        for (zone, family), answers in told.items():
-            self._take(zone, family, health.examine(answers))
-        self._plan()
 
     def _take(self, zone: str, family: str, finding: Finding) -> None:
         """Take a finding in, and tell if the list goes or comes back by it."""
