@@ -11,13 +11,13 @@ from typing import Literal
 
 from spamcannibal.breaker import Caps
 from spamcannibal.commands.common import open_store
+from spamcannibal.commands.received import read_limits, read_ours
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.robot.folder import Folder
 from spamcannibal.robot.gate import Gate
 from spamcannibal.robot.intake import Robot, Rules, Tools
 from spamcannibal.robot.mailout import Mailer
-from spamcannibal.robot.message import Limits
 from spamcannibal.robot.pgp import Gpg, Pgp
 from spamcannibal.robot.plan import Terms
 from spamcannibal.robot.policy import Submitter
@@ -36,14 +36,12 @@ def open_robot(settings: Settings, log: EventLog, kind: Kind = "mail", is_dry: b
 
     `kind` is "mail" for one from a mail server, "daemon" for many of them, "files" for what the operator has already.
     """
-    from spamcannibal.commands.received import read_ours
-
     robot, guard = settings.robot, settings.guard
     home = Path(robot.path)
-    limits = Limits(robot.message_limit_bytes, robot.depth_limit, robot.parts_limit, robot.headers_limit)
+    limits = read_limits(robot)
     pgp = keys_of(robot)
     submitters = submitters_of(robot)
-    store = open_store(settings, readonly=is_dry)
+    store = open_store(settings)
     try:
         per_run = 0 if kind == "daemon" else guard.max_listings_per_run
         caps = Caps(per_run, guard.max_listings_per_hour, guard.max_per_source_per_hour, guard.max_per_net)

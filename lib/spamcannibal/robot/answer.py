@@ -14,6 +14,7 @@ from spamcannibal.robot.policy import Submitter
 
 LOOP_HEADER = "X-Spamcannibal-Loop"
 LINES_LIMIT = 500
+REFERENCES_LIMIT = 20
 # No "-" in front, which a mail program would take for an option.
 _ADDRESS = re.compile(r"(?!-)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
@@ -54,8 +55,8 @@ def message(reply: Reply, part: bytes, signed: tuple[bytes, str], token: str, no
     """Return the whole mail: the part as it was signed, and (signature, micalg). `token` is random hexadecimal."""
     signature, micalg = signed
     boundary = f"robot-{token}"
-    known = [each for each in _MESSAGE_ID.findall(reply.references)[-20:] if each != reply.answers_id]
     answered = _MESSAGE_ID.findall(reply.answers_id)[:1]
+    known = [each for each in _MESSAGE_ID.findall(reply.references)[-REFERENCES_LIMIT:] if each not in answered]
     fields = {
         "From": f"SpamCannibal <{reply.sender}>",
         "To": reply.recipient,

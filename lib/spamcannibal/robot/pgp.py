@@ -94,8 +94,7 @@ class Pgp:
     def open(self, armor: bytes) -> Opened:
         """Decrypt what is encrypted, and check the signature of it or of a signed text; WireError if it is no good."""
         ran = self._run(["--max-output", str(self._how.limit_bytes), "--decrypt"], armor, needs_passphrase=True)
-        if not ran.lines:
-            raise Unavailable(f"gpg --decrypt: exit code {ran.code} without a word of status: {ran.told}")
+        self._need_status(ran)
         if status.is_locked(ran.lines):
             if not self._how.key:
                 raise WireError("OpenPGP: it is encrypted, and the robot has no key (robot.key)")
@@ -117,11 +116,10 @@ class Pgp:
                 ran = self._run(["--verify", file.name, "-"], content)
         except OSError as error:
             raise Unavailable(f"{self._home}: {error.strerror}") from None
-        if "not a detached signature" in ran.told:
-            raise WireError("OpenPGP: a whole message where its signature should be")
-        found = status.signer(ran.lines, ran.code, is_detached=True) if ran.lines else None
+        self._need_status(ran)
+        found = status.signer(ran.lines, ran.code, is_detached=True)
         if found is None:
-            raise Unavailable(f"gpg --verify: exit code {ran.code} without a word of status: {ran.told}")
+            raise WireError("OpenPGP: an encrypted message where its signature should be")
         return found
 
     def sign(self, content: bytes) -> tuple[bytes, str]:
@@ -168,6 +166,14 @@ class Pgp:
         if ran.code:
             raise Unavailable(f"{self._home}: gpg {arguments[0]}: {ran.told}")
         return ran.out
+
+    def _need_status(self, ran: Ran) -> None:
+        """Raise if gpg said nothing: WireError if it works otherwise, so that the data must be damaged."""
+        if ran.lines:
+            return
+        if self._run(["--list-keys"], b"").code:
+            raise Unavailable(f"{self._home}: gpg does not work: {ran.told}")
+        raise WireError(f"OpenPGP: gpg can't read it: {ran.told}")
 
     def _run(self, arguments: Sequence[str], data: bytes, needs_passphrase: bool = False) -> Ran:
         """Run gpg on some data; Unavailable if it can't be run or takes too long."""
