@@ -21,7 +21,8 @@ from spamcannibal.record import Action
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
 
-STEP = 500  # changes applied at once: about 5 ms, in which Python answers nobody
+STEP = 500  # changes applied at once: about 5 ms
+STEPS_LIMIT = 8 * STEP  # so many once we are behind: a busy writer lets us in once a transaction, which has up to 1,000
 
 
 class Publisher:
@@ -29,6 +30,7 @@ class Publisher:
 
     def __init__(self, store: Store, specs: Sequence[ZoneSpec]) -> None:
         self._store = store
+        self._step = STEP
         self.texts = Texts(lambda key: read_text(store, key))
         self._listings, self._follower, self.view = self._prepared(specs)
 
@@ -50,8 +52,10 @@ class Publisher:
         return len(self._listings)
 
     def follow(self) -> int:
-        """Apply the next changes; return how many, up to STEP (0 too when all was read anew)."""
-        changes = self._follower.poll(STEP)
+        """Apply the next changes; return how many (0 too when all was read anew). Less than STEP: none was left."""
+        changes = self._follower.poll(self._step)
+        is_behind = len(changes) == self._step
+        self._step = min(2 * self._step, STEPS_LIMIT) if is_behind else STEP
         self._tell_serial()
         for change in changes:
             if change.action is not Action.UNLIST:
