@@ -90,4 +90,6 @@ class Cursor:
             raise self.wrong(f"a here-document without its end {shown(tag)}", "that, alone on a line")
         self._resumes[newline] = end.end() + 1
         body = self.text[start : end.start()]
-        return re.sub(r"^[ \t]+", "", body, flags=re.MULTILINE) if indented else body
+        # As Perl does: from each line goes what stands before the end.
+        margin = end[0].removesuffix(tag)
+        return re.sub(rf"^{margin}", "", body, flags=re.MULTILINE)

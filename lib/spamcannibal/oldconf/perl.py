@@ -23,7 +23,7 @@ from spamcannibal.oldconf.cursor import PAIRS, Cursor
 
 TEXT_LIMIT = 2 << 20
 DEPTH_LIMIT = 32
-NODES_LIMIT = 200_000
+NODES_LIMIT = 100_000
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "e": "\x1b", "f": "\f", "b": "\b"}
 _SINGLE = re.compile(r"'([^'\\]*(?:\\.[^'\\]*)*)'", re.DOTALL)
