@@ -9,13 +9,14 @@ import select
 import socket
 import threading
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import dnslib
 import pytest
 
 from dnsbl_peers import SPEC, ZONE, outcome, question, value, view
 from live.nets import Host, Lab, wait_for
-from spamcannibal._core import DnsLoop, Shelf
+from spamcannibal._core import DnsLoop, RateLimit, Shelf
 from spamcannibal.addr import parse_key
 from spamcannibal.dnsbl.answer import View, answer
 from spamcannibal.dnsbl.colours import Kind
@@ -32,7 +33,7 @@ OWN_TEXT = question(f"9.100.51.198.{ZONE}", "TXT")
 class Running:
     """Loops on sockets of their own, one a thread, over a view."""
 
-    def __init__(self, sockets: list[socket.socket], shown: View | None, **options: int) -> None:
+    def __init__(self, sockets: list[socket.socket], shown: View | None, **options: Any) -> None:
         self.sockets = sockets
         self.loops = [DnsLoop([sock.fileno()], **options) for sock in sockets]
         self.threads = [threading.Thread(target=loop.run) for loop in self.loops]
@@ -53,7 +54,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(shown: View | None = VIEW, threads: int = 1, **options: int) -> Iterator[Running]:
+def running(shown: View | None = VIEW, threads: int = 1, **options: Any) -> Iterator[Running]:
     udp, tcp = bind_group(V4, 0, threads)
     tcp.close()
     made = Running(udp, shown, **options)
@@ -121,6 +122,15 @@ def test_more_asks_than_the_bound_get_servfail_and_are_counted() -> None:
         assert outcome(dnslib.DNSRecord.parse(asked(sock, LISTED))) == "127.0.0.2"
         sock.send(OWN_TEXT)
         assert taken(loop)[0][0] == OWN_TEXT
+
+
+def test_what_is_shed_is_limited_and_never_cut_to_the_question_of_another() -> None:
+    with running(asks=1, rate_limit=RateLimit(1, 0, 1, 64, ())) as made, client(made) as sock:
+        assert asked(sock, LISTED) == answer(LISTED, VIEW)
+        for _ in range(9):
+            sock.send(OWN_TEXT)
+        assert {sock.recv(4096) for _ in range(8)} == {OWN_TEXT[:2] + b"\x81\2" + bytes(8)}
+        assert (made.count("asks_shed"), made.count("slipped")) == (8, 7)
 
 
 def test_without_a_view_python_is_asked_everything() -> None:

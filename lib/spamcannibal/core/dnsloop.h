@@ -7,11 +7,11 @@
  * A turn allocates nothing. Several loops with SO_REUSEPORT sockets share an endpoint's queries. When the ring is full,
  * Python has more to do than it can: a query gets SERVFAIL, so that its resolver goes elsewhere, and is counted.
  *
- * Nearly nine tenths of a query's time are the kernel's, five sixths of those in sending: hence dnssend. Measured beside
+ * Nearly nine tenths of a query's time are the kernel's, five sixths of those in sending: so dnssend. Measured beside
  * it (t/bench/bench_dnsbl.py) and left out, the difference being below 2 %: batches of 16 to 192, larger send buffers,
  * UDP_GRO and SO_BUSY_POLL on loopback and veth (both need the driver of a card), -O3, -flto, a pass of its own for
- * prefetching. Huge pages for the tables give 2 % at 1 M entries and an eighth of a look-up at 10 M, for stalls while the
- * kernel makes them. Not measured, for want of a card with several queues: SO_ATTACH_REUSEPORT_CBPF by CPU.
+ * prefetching. Huge pages for the tables give 2 % at 1 M entries and an eighth of a look-up at 10 M, for stalls while
+ * the kernel makes them. Not measured, for want of a card with several queues: SO_ATTACH_REUSEPORT_CBPF by CPU.
  */
 #ifndef SC_DNSLOOP_H
 #define SC_DNSLOOP_H

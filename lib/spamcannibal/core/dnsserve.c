@@ -95,8 +95,10 @@ static bool reply(struct dnsserve *s, struct dnsitem *i)
     if (i->query.cookie_size)
         judge_cookie(s, i);
     i->reply_size = dns_reply(&i->query, serial, s->limit_bytes, i->reply, &told);
-    if (!i->reply_size)
+    if (!i->reply_size) {
+        i->kind = DNS_ASK;
         return false;
+    }
     i->rcode = told.rcode;
     count(s, &i->query, &told);
     return true;

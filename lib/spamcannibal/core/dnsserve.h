@@ -93,7 +93,7 @@ struct dnsitem {
  * of a whole batch overlap. */
 void dnsserve_read(struct dnsserve *s, struct dnsitem *i, bool is_cut);
 
-/* Write the reply and count it. False: ask Python. */
+/* Write the reply and count it. False, and a `kind` of DNS_ASK: ask Python. */
 bool dnsserve_answer(struct dnsserve *s, struct dnsitem *i);
 
 #endif
