@@ -1,10 +1,12 @@
 """Bench `dnsbl`: the server on UDP against rbldnsd, a loop that only flips the QR bit, and a server by dnslib.
 
-    python t/bench/bench_dnsbl.py [--quick]
+    python t/bench/bench_dnsbl.py [--quick | --large]
 
 All candidates run at the same time in one namespace, each with a port of its own on one address, and are asked in turn
-by dns_load.c with a fixed number of queries in flight: from that namespace (loopback) and from another one at the other
-end of a veth pair. Server and generator have a CPU each, except `all`, which has a thread on every CPU.
+by dns_load.c with a fixed number of queries in flight, in three scenes: from that namespace (loopback) and from another
+one at the other end of a veth pair by a few ports, as mail servers and forwarders ask; and from loopback by a port for
+each query in flight, as resolvers ask. Server and generator have a CPU each, except `all`, which has a thread on every
+CPU.
 
 | candidate | what it does |
 |---|---|
@@ -18,8 +20,10 @@ Half of the queries are for listed addresses; 20 % are TXT, 8 % AAAA, 5 % partia
 counted by what it says and must be what this question gets; a sample is compared with what dnslib makes of it.
 
 Ratios: `vs_rbldnsd`, `vs_dnslib`, `all_vs_rbldnsd` are queries/s; `cost_vs_rbldnsd` and `cost_vs_flip` CPU time a query
-of the server's process, kernel included; `veth_...` the same over the veth pair. Figures: start to first answer, memory
-above a server with an empty store, and the slowest answer while 10,000 changes a second arrive.
+of the server's process, kernel included; `veth_...` and `ports_...` the same in the other scenes. Figures: start to
+first answer, memory above a server with an empty store, and the slowest answer while 10,000 changes a second arrive.
+
+--large gives figures alone, of memory and start with 1 M and with 10 M listed: some ten minutes, most of them to list.
 """
 
 import argparse
@@ -50,7 +54,8 @@ from spamcannibal.store.stores import NewListing, Store
 HERE = Path(__file__).parent
 ZONE = "bl.example.org"
 SERVER, CLIENT = "192.0.2.1", "192.0.2.2"
-SOCKETS, IN_FLIGHT = 8, 192  # no more than rbldnsd can buffer
+# Scene: prefix of its ratios, host that asks, by how many ports, queries in flight; no more than rbldnsd can buffer.
+SCENES = [("", "loopback", 8, 128), ("veth_", "veth", 8, 128), ("ports_", "loopback", 128, 128)]
 CHANGES_PER_S = 10_000
 SETTINGS = """\
 [store]
@@ -98,15 +103,22 @@ class Scene:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="the DNS server against its peers")
-    parser.add_argument("--quick", action="store_true", help="fewer listings, shorter measurements: under a minute")
-    quick = parser.parse_args().quick
-    listed, seconds, rounds = (100_000, 0.3, 5) if quick else (1_000_000, 1.0, 7)
-    prefer_us()
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="fewer listings, shorter measurements: under a minute")
+    length.add_argument("--large", action="store_true", help="memory and start with 1 M and 10 M listed")
+    options = parser.parse_args()
+    listed, seconds, rounds = (100_000, 0.25, 5) if options.quick else (1_000_000, 1.0, 7)
+    if not options.large:
+        prefer_us()
     with tempfile.TemporaryDirectory(prefix="bench-dnsbl-") as folder, Lab("scdns") as lab:
         Path(folder).chmod(0o755)  # rbldnsd drops its rights
         server, client = lab.host("server"), lab.host("client")
         lab.link(server, client, f"{SERVER}/24", f"{CLIENT}/24")
-        bench(Scene(Path(folder), {"loopback": server, "veth": client}, seconds), listed, rounds)
+        scene = Scene(Path(folder), {"loopback": server, "veth": client}, seconds)
+        if options.large:
+            bench_large(scene, [listed, 10 * listed])
+        else:
+            bench(scene, listed, rounds)
 
 
 def bench(scene: Scene, listed: int, rounds: int) -> None:
@@ -124,7 +136,7 @@ def bench(scene: Scene, listed: int, rounds: int) -> None:
 def compete(scene: Scene, store: Store, addresses: list[bytes], rounds: int) -> None:
     """Start all and run the rounds, with the stores open for writing, as they are where a tarpit runs."""
     candidates, figures = {}, {}
-    for candidate, took_s, memory in start_all(scene):
+    for candidate, took_s, memory in start(scene, commands(scene)):
         candidates[candidate.name] = candidate
         figures |= {f"{candidate.name}_start_s": took_s, f"{candidate.name}_memory_mb": memory / 1e6}
     figures["memory_above_bare_mb"] = figures["one_memory_mb"] - figures.pop("bare_memory_mb")
@@ -132,15 +144,33 @@ def compete(scene: Scene, store: Store, addresses: list[bytes], rounds: int) -> 
     costs: dict[str, list[float]] = {}
     for turn in range(-1, rounds):  # the first is a warm-up
         progress_line(f"round {turn + 1} of {rounds}")
-        for where, prefix in (("loopback", ""), ("veth", "veth_")):
-            names = ["one", "rbldnsd", "flip", "all", *(["dnslib"] if where == "loopback" else [])]
-            got = {name: measure(scene, candidates[name], where) for name in names[:: 1 if turn % 2 else -1]}
+        for prefix, where, *extent in SCENES:
+            names = ["one", "rbldnsd", "flip", "all", *(["dnslib"] if not prefix else [])]
+            got = {name: measure(scene, candidates[name], where, *extent) for name in names[:: 1 if turn % 2 else -1]}
             if turn >= 0:
                 note(pairs, costs, prefix, got)
     check_sample(scene.folder / "sample.one", addresses)
     figures["slowest_under_changes_ms"] = under_changes(scene, candidates["one"], store, addresses)
     figures |= {name: sorted(values)[len(values) // 2] for name, values in sorted(costs.items())}
     report("dnsbl", pairs, {"listed": len(addresses), **pairs.medians(), **figures})
+
+
+def bench_large(scene: Scene, counts: list[int]) -> None:
+    """Print memory and start of our server with so many listed, and with none."""
+    addresses = spread(max(counts))
+    write_files(scene.folder, addresses[: min(counts)])
+    ours = {name: argv for name, argv in commands(scene).items() if name in ("bare", "one")}
+    figures: dict[str, float] = {}
+    with contextlib.closing(open_store(load(scene.folder / "bare.toml"))):
+        ((_, _, bare),) = start(scene, {"bare": ours["bare"]})
+    with contextlib.closing(open_store(load(scene.folder / "one.toml"))) as store:
+        for done, count in zip([0, *counts], counts, strict=False):
+            progress_line(f"listing {count} addresses")
+            fill(store, addresses[done:count])
+            ((server, took_s, memory),) = start(scene, {"one": ours["one"]})
+            figures |= {f"start_{count}_s": took_s, f"memory_above_bare_{count}_mb": (memory - bare) / 1e6}
+            end(server)
+    report("dnsbl", Pairs(), figures)
 
 
 def spread(count: int) -> list[bytes]:
@@ -197,12 +227,12 @@ def build(folder: Path) -> None:
         subprocess.run(["gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", HERE / f"{name}.c", "-o", folder / name], check=True)
 
 
-def start_all(scene: Scene) -> Iterator[tuple[Candidate, float, int]]:
-    """Start each candidate: it, the seconds to its first answer and the bytes it takes; `bare` ends again."""
+def commands(scene: Scene) -> dict[str, list[object]]:
+    """Return the candidates' command lines; `bare` is our server without listings."""
     ours = [sys.executable, "-m", "spamcannibal", "-c"]
     pinned = ["taskset", "-c", "0"]
     rbldnsd = ["rbldnsd", "-n", "-q", "-u", "nobody", "-r", scene.folder / "rbldnsd", "-b", f"{SERVER}/5303"]
-    commands = {
+    return {
         "bare": [*pinned, *ours, scene.folder / "bare.toml", "dnsbl"],
         "one": [*pinned, *ours, scene.folder / "one.toml", "dnsbl"],
         "all": [*ours, scene.folder / "all.toml", "dnsbl"],
@@ -210,8 +240,12 @@ def start_all(scene: Scene) -> Iterator[tuple[Candidate, float, int]]:
         "flip": [*pinned, scene.folder / "dns_flip", SERVER, "5304"],
         "dnslib": [*pinned, sys.executable, HERE / "dns_peer.py", SERVER, "5305", ZONE, scene.folder / "listed"],
     }
+
+
+def start(scene: Scene, candidates: dict[str, list[object]]) -> Iterator[tuple[Candidate, float, int]]:
+    """Start each candidate: it, the seconds to its first answer and the bytes it takes; `bare` ends again."""
     ports = {"bare": 5306, "one": 5301, "all": 5302, "rbldnsd": 5303, "flip": 5304, "dnslib": 5305}
-    for name, argv in commands.items():
+    for name, argv in candidates.items():
         progress_line(f"starting {name}")
         with (scene.folder / f"{name}.log").open("w") as log:
             began = time.monotonic()
@@ -220,10 +254,16 @@ def start_all(scene: Scene) -> Iterator[tuple[Candidate, float, int]]:
         wait_for(lambda c=candidate: is_answering(scene, c), f"{name} to answer", limit_s=120, step_s=0.01)
         took_s = time.monotonic() - began
         time.sleep(0.2)
-        yield candidate, took_s, resident_bytes(candidate)
+        memory = resident_bytes(candidate)
         if name == "bare":
-            process.terminate()
-            process.wait()
+            end(candidate)
+        yield candidate, took_s, memory
+
+
+def end(who: Candidate) -> None:
+    """Stop a candidate."""
+    who.process.terminate()
+    who.process.wait()
 
 
 def is_answering(scene: Scene, who: Candidate) -> bool:
@@ -238,10 +278,10 @@ def is_answering(scene: Scene, who: Candidate) -> bool:
     return who.name == "flip" or dnslib.DNSRecord.parse(reply).header.rcode in (0, 3)
 
 
-def measure(scene: Scene, who: Candidate, where: str) -> tuple[float, float]:
+def measure(scene: Scene, who: Candidate, where: str, sockets: int, in_flight: int) -> tuple[float, float]:
     """Ask from a host: (queries answered a second, CPU us of the server a query)."""
     before = cpu_s(who)
-    told = ask(scene, who, where, IN_FLIGHT, scene.seconds)
+    told = ask(scene, who, where, sockets, in_flight)
     cost = cpu_s(who) - before
     if told["lost"] + told["bad"] > told["received"] / 1000:
         raise SystemExit(f"{who.name}: {told['lost']} queries lost, {told['bad']} answers to nothing: {told}")
@@ -250,10 +290,10 @@ def measure(scene: Scene, who: Candidate, where: str) -> tuple[float, float]:
     return told["received"] / told["seconds"], cost / told["received"] * 1e6
 
 
-def ask(scene: Scene, who: Candidate, where: str, in_flight: int, seconds: float) -> dict:
-    """Run the generator."""
+def ask(scene: Scene, who: Candidate, where: str, sockets: int, in_flight: int, seconds: float = 0) -> dict:
+    """Run the generator, for as long as a measurement takes if nothing else is said."""
     sample = scene.folder / f"sample.{who.name}"
-    argv = [scene.folder / "dns_load", SERVER, who.port, seconds, min(SOCKETS, in_flight), in_flight]
+    argv = [scene.folder / "dns_load", SERVER, who.port, seconds or scene.seconds, sockets, in_flight]
     done = scene.hosts[where].run("taskset", "-c", "1", *argv, scene.folder / "queries", sample)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -320,7 +360,7 @@ def under_changes(scene: Scene, who: Candidate, store: Store, addresses: list[by
     writer = threading.Thread(target=change)
     writer.start()
     try:
-        return float(ask(scene, who, "loopback", 1, max(3.0, scene.seconds * 4))["slowest_ms"])
+        return float(ask(scene, who, "loopback", 1, 1, max(3.0, scene.seconds * 4))["slowest_ms"])
     finally:
         done.set()
         writer.join()
@@ -343,7 +383,7 @@ def cpu_s(who: Candidate) -> float:
     """Return the CPU seconds of the process's threads so far, to the nanosecond; those that ended do not count."""
     total_ns = 0
     for path in Path(f"/proc/{who.process.pid}/task").glob("*/schedstat"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             total_ns += int(path.read_text().split()[0])
     return total_ns / 1e9
 
