@@ -22,7 +22,7 @@ from spamcannibal.remote.verdict import Found, Outcome, Verdict
 from spamcannibal.settings.remote import RemoteSettings
 
 ZONE, OTHER = "bl.test", "other.test"
-ADDR = parse_addr("192.0.2.7")
+ADDR = parse_addr("203.0.113.7")  # and not of 192.0.2.0/24, where lists are tested at random
 LISTED, CLEAR, UNKNOWN = Outcome.LISTED, Outcome.CLEAR, Outcome.UNKNOWN
 
 
@@ -179,7 +179,7 @@ def test_ipv6_is_asked_by_its_nibbles_and_only_where_a_list_speaks_it(server: Fa
 def test_only_hits_are_asked_for_their_text_and_a_list_may_have_none(server: FaultyDns, tmp_path: Path) -> None:
     for zone in (ZONE, OTHER):
         server.on(name(zone=zone), answer("127.0.0.2", text="spam"))
-    found = ask(settings(tmp_path, server), a_list(), a_list(OTHER, text=False), addrs=(ADDR, parse_addr("192.0.2.8")))
+    found = ask(settings(tmp_path, server), a_list(), a_list(OTHER, text=False), addrs=(ADDR, parse_addr("203.0.113.8")))
     assert [verdict.text for verdict in found[ADDR]] == ["spam", ""]
     assert [asked.lower() for asked, qtype, _ in server.asked if qtype == "TXT"] == [name()]
 
@@ -309,7 +309,7 @@ def test_health_is_remembered_and_a_list_comes_back_slowly(server: FaultyDns, tm
 
 
 def test_answers_are_asked_for_once_while_they_last(server: FaultyDns, tmp_path: Path) -> None:
-    dying = parse_addr("192.0.2.9")
+    dying = parse_addr("203.0.113.9")
     server.on(name(dying), answer("127.0.0.2", ttl=0))
     with Client(settings(tmp_path, server), [a_list()], log()) as client:
         for _ in range(3):
@@ -333,10 +333,10 @@ def test_a_key_is_asked_with_but_never_shown(server: FaultyDns, tmp_path: Path) 
     one = a_list(key_file=str(tmp_path / "key"))
     server.good_list(f"{key}.{ZONE}")
     server.on(name(zone=f"{key}.{ZONE}"), answer("127.0.0.2"))
-    server.on(name(parse_addr("192.0.2.8"), f"{key}.{ZONE}"), dns.noise)
+    server.on(name(parse_addr("203.0.113.8"), f"{key}.{ZONE}"), dns.noise)
     stream = io.StringIO()
     with Client(settings(tmp_path, server), [one], EventLog(stream)) as client:
-        found = client.verdicts([ADDR, parse_addr("192.0.2.8")])
+        found = client.verdicts([ADDR, parse_addr("203.0.113.8")])
         told = repr((found, client.summary(), client.counters, client.zones))
     assert found[ADDR][0].outcome is LISTED
     state = Path(settings(tmp_path, server).state_file).read_text()
@@ -352,7 +352,7 @@ def test_a_key_that_is_none_is_refused_without_being_told(server: FaultyDns, tmp
 
 
 def test_who_stops_gets_what_is_known_and_unknown_for_the_rest(server: FaultyDns, tmp_path: Path) -> None:
-    slow = parse_addr("192.0.2.9")
+    slow = parse_addr("203.0.113.9")
     server.on(name(slow), silence)
     done: list[bytes] = []
     with Client(settings(tmp_path, server), [a_list()], log(), stop=lambda: bool(done)) as client:
@@ -367,7 +367,7 @@ def test_who_stops_gets_what_is_known_and_unknown_for_the_rest(server: FaultyDns
 def test_progress_is_told_and_zones_can_be_chosen(server: FaultyDns, tmp_path: Path) -> None:
     steps: list[int] = []
     with Client(settings(tmp_path, server), [a_list(), a_list(OTHER)], log()) as client:
-        found = client.verdicts([ADDR, ADDR, parse_addr("192.0.2.8")], [OTHER], steps.append)
+        found = client.verdicts([ADDR, ADDR, parse_addr("203.0.113.8")], [OTHER], steps.append)
         assert [verdict.zone for verdict in found[ADDR]] == [OTHER] and sum(steps) == 2
         with pytest.raises(ConfigError, match=r"no such list: 'nil\.test', want one of bl\.test, other\.test"):
             client.verdicts([ADDR], ["nil.test"])

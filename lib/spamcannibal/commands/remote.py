@@ -235,6 +235,7 @@ def _health_rows(summary: Summary) -> list[dict[str, Any]]:
 
 def _addresses(file: TextIO) -> list[bytes]:
     """Return the addresses of a file, each once, in its order; every mistake is told, in one error."""
+    name = printable(getattr(file, "name", "-"))
     found: dict[bytes, None] = {}
     wrong = []
     for number, line in enumerate(file, 1):
@@ -242,7 +243,7 @@ def _addresses(file: TextIO) -> list[bytes]:
             try:
                 found[parse_addr(word)] = None
             except AddrError as error:
-                wrong.append(f"{printable(file.name)}:{number}: {error}")
+                wrong.append(f"{name}:{number}: {error}")
     if wrong:
         more = f" (and {len(wrong) - WRONG_SHOWN} more)" if len(wrong) > WRONG_SHOWN else ""
         raise AddrError("; ".join(wrong[:WRONG_SHOWN]) + more)
