@@ -19,6 +19,7 @@ from spamcannibal.events import EventLog
 from spamcannibal.remote.client import Client
 from spamcannibal.remote.lists import Accept, RemoteList
 from spamcannibal.remote.verdict import Found, Outcome, Verdict
+from spamcannibal.remote.walk import STREAK
 from spamcannibal.settings.remote import RemoteSettings
 
 ZONE, OTHER = "bl.test", "other.test"
@@ -179,7 +180,8 @@ def test_ipv6_is_asked_by_its_nibbles_and_only_where_a_list_speaks_it(server: Fa
 def test_only_hits_are_asked_for_their_text_and_a_list_may_have_none(server: FaultyDns, tmp_path: Path) -> None:
     for zone in (ZONE, OTHER):
         server.on(name(zone=zone), answer("127.0.0.2", text="spam"))
-    found = ask(settings(tmp_path, server), a_list(), a_list(OTHER, text=False), addrs=(ADDR, parse_addr("203.0.113.8")))
+    addrs = ADDR, parse_addr("203.0.113.8")
+    found = ask(settings(tmp_path, server), a_list(), a_list(OTHER, text=False), addrs=addrs)
     assert [verdict.text for verdict in found[ADDR]] == ["spam", ""]
     assert [asked.lower() for asked, qtype, _ in server.asked if qtype == "TXT"] == [name()]
 
@@ -188,7 +190,7 @@ def test_only_hits_are_asked_for_their_text_and_a_list_may_have_none(server: Fau
 def test_a_hit_whose_text_can_not_be_had_stays_a_hit(server: FaultyDns, tmp_path: Path, deed: dns.Deed) -> None:
     server.on(f"{name()} TXT", deed)
     server.on(name(), answer("127.0.0.2"))
-    verdict = ask_one(settings(tmp_path, server, timeout_s=2.0))
+    verdict = ask_one(settings(tmp_path, server, timeout_s=1.0))
     assert (verdict.outcome, verdict.text) == (LISTED, "")
 
 
@@ -277,7 +279,7 @@ def test_a_list_that_fails_a_test_point_is_set_aside_by_itself(
     server.on(name(), answer("127.0.0.2"))
     server.on(name(zone=OTHER), answer("127.0.0.2"))
     stream = io.StringIO()
-    with Client(settings(tmp_path, server, timeout_s=2.0), [a_list(), a_list(OTHER)], EventLog(stream)) as client:
+    with Client(settings(tmp_path, server, timeout_s=1.0), [a_list(), a_list(OTHER)], EventLog(stream)) as client:
         bad, good = client.verdicts([ADDR])[ADDR]
     assert (bad.outcome, good.outcome) == (UNKNOWN, LISTED)
     assert bad.reason.startswith("set aside: ") and why in bad.reason
@@ -291,6 +293,17 @@ def test_a_zone_with_a_wildcard_is_found_out_by_an_address_that_nobody_has(serve
     verdict = ask_one(settings(tmp_path, server))
     assert verdict.outcome is UNKNOWN
     assert "set aside: lists 192.0.2." in verdict.reason and "so it lists everything" in verdict.reason
+
+
+def test_a_list_that_begins_to_list_everything_is_tested_before_its_hour(server: FaultyDns, tmp_path: Path) -> None:
+    addrs = [bytes((198, 51, 100 + n // 200, n % 200)) for n in range(1000)]
+    with Client(settings(tmp_path, server, list_in_flight=20), [a_list()], log()) as client:
+        assert client.healthy().lists[0].why == ""
+        server.wildcards.add(ZONE)
+        found = [verdict for (verdict,) in client.verdicts(addrs).values()]
+    listed = sum(verdict.outcome is LISTED for verdict in found)
+    assert STREAK <= listed < STREAK + 100
+    assert {verdict.outcome for verdict in found} == {LISTED, UNKNOWN}
 
 
 def test_health_is_remembered_and_a_list_comes_back_slowly(server: FaultyDns, tmp_path: Path) -> None:
@@ -390,7 +403,7 @@ def test_a_pointer_is_missing_only_where_that_is_said(
     addrs = [ADDR, parse_addr("2001:db8::7")]
     for addr, arpa in zip(addrs, ("in-addr.arpa", "ip6.arpa"), strict=True):
         server.on(name(addr, arpa), deed)
-    with Client(settings(tmp_path, server, timeout_s=2.0), [], log()) as client:
+    with Client(settings(tmp_path, server, timeout_s=1.0), [], log()) as client:
         found = client.pointers(addrs)
     for addr in addrs:
         assert found[addr].outcome is outcome
@@ -438,7 +451,7 @@ def test_rbldnsd_and_the_client_understand_each_other(tmp_path: Path) -> None:
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         one = a_list(families=("ip4", "ip6"), accept=(Accept("127.0.0.0/29", "spam", 2.5),), test_clear=("127.0.0.1",))
-        remote = settings(tmp_path, resolvers=(f"127.0.0.1:{port}",), canary=(f"2.0.0.127.{ZONE} A",), timeout_s=2.0)
+        remote = settings(tmp_path, resolvers=(f"127.0.0.1:{port}",), canary=(f"2.0.0.127.{ZONE} A",), timeout_s=1.0)
 
         def up() -> bool:
             with Client(remote, [one], log()) as client:

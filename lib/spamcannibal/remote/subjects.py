@@ -19,6 +19,7 @@ class Read(NamedTuple):
     answer: Answer
     ttl_s: int
     is_usable: bool
+    is_hit: bool = False
     wants_text: bool = False
 
 
@@ -57,8 +58,8 @@ class ListSubject:
 
     def read(self, heard: Heard) -> Read:
         verdict = self._judge.verdict(heard)
-        wants_text = verdict.outcome is Outcome.LISTED and self._list.text
-        return Read(verdict, verdict.ttl_s, verdict.outcome is not Outcome.UNKNOWN, wants_text)
+        is_hit = verdict.outcome is Outcome.LISTED
+        return Read(verdict, verdict.ttl_s, verdict.outcome is not Outcome.UNKNOWN, is_hit, is_hit and self._list.text)
 
     def unasked(self, why: str) -> Answer:
         return unknown(self.zone, why)

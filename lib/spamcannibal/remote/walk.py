@@ -4,7 +4,8 @@ At most WINDOW addresses are open at a time, whatever the source holds. Each sub
 be asked about, and its pace. A hit costs a second question, for its text.
 
 A list without usable answers for long is set aside, unless it is the resolvers that are down: then the walk ends with
-Unavailable, and what was not yielded is as if it had never been asked.
+Unavailable, and what was not yielded is as if it had never been asked. A list that lists STREAK addresses in a row is
+tested once more.
 """
 
 import gc
@@ -30,6 +31,7 @@ from spamcannibal.remote.watch import Watch
 WINDOW = 1000
 TURN_S = 0.2  # the longest wait before `stop` is asked again
 STOPPED = "stopped"
+STREAK = 100
 COLLECT_AFTER = 100_000
 
 
@@ -50,7 +52,7 @@ class Lane:
         self.number, self.subject, self.pace, self.timeout_s = number, subject, pace, timeout_s
         self.todo: deque[tuple[Work, int]] = deque()
         self.texts: deque[Question] = deque()
-        self.failures = 0
+        self.failures = self.hits = 0  # in a row
         self.asked = 0
 
     def ask_about(self, addr: bytes, qtype: int, tag: Callable[[Heard], None]) -> Question:
@@ -67,6 +69,7 @@ class Walk:
         self._failures = failures
         self._finished: list[Work] = []
         self._suspects: list[tuple[Lane, str]] = []
+        self._greedy: list[str] = []
         self._turns = 0
 
     def run(
@@ -114,12 +117,15 @@ class Walk:
     def look_around(self, force: bool = False) -> None:
         """Test the resolvers, then the lists that are due or all; Unavailable if no resolver answers."""
         self._resolver.use(self._watch.canary(self.ask_all))
-        self._watch.test(self.ask_all, force)
+        self._watch.test(self.ask_all, self._watch.zones if force else ())
 
     def _look_around(self) -> None:
         """Test what is due, and whoever has not given a usable answer for long."""
         if self._watch.is_due(time.time()):
             self.look_around()
+        greedy, self._greedy = self._greedy, []
+        if greedy:
+            self._watch.test(self.ask_all, greedy)
         suspects, self._suspects = self._suspects, []
         for lane, why in suspects:
             if not self._watch.is_canary_fresh():
@@ -189,6 +195,9 @@ class Walk:
         if lane.failures >= self._failures:
             lane.failures = 0
             self._suspects.append((lane, read.answer.reason))
+        lane.hits = lane.hits + 1 if read.is_hit else 0
+        if lane.hits == STREAK:
+            self._greedy.append(lane.subject.zone)
         if read.wants_text:
             tag = partial(self._told, lane, work, place, cast("Verdict", read.answer))
             lane.texts.append(lane.ask_about(work.addr, TXT, tag))
@@ -238,4 +247,5 @@ class Walk:
             lane.pace.in_flight = 0
         self._finished.clear()
         self._suspects.clear()
+        self._greedy.clear()
         self._resolver.abandon()

@@ -56,8 +56,8 @@ class Watch:
         log: EventLog,
     ) -> None:
         self._remote, self._endpoints, self._lists, self._log = remote, endpoints, lists, log
-        zones = {one.zone for one, _ in lists}
-        self._states = {name: state for name, state in memory.states.items() if name.partition(" ")[0] in zones}
+        self.zones = [one.zone for one, _ in lists]
+        self._states = {name: state for name, state in memory.states.items() if name.partition(" ")[0] in self.zones}
         self._asides: dict[tuple[str, int], str] = {}
         self._resolvers: tuple[ResolverHealth, ...] = ()
         self._canary_at = self._canary_wall = self._next = 0.0
@@ -94,13 +94,13 @@ class Watch:
             raise Unavailable(f"remote.resolvers: none finds any of {', '.join(self._remote.canary)} ({reasons})")
         return usable
 
-    def test(self, ask_all: AskAll, force: bool = False) -> None:
-        """Ask the lists that are due, or all, about their test points, and take in what they answer."""
+    def test(self, ask_all: AskAll, zones: Sequence[str] = ()) -> None:
+        """Ask these lists, and all that are due, about their test points, and take in what they answer."""
         questions, asked = [], []
         lanes = {one.zone: lane for lane, (one, _) in enumerate(self._lists)}
         now = time.time()
         for one, suffix, family in self._families():
-            if not force and self._due_at(one.zone, family, now) > now:
+            if one.zone not in zones and self._due_at(one.zone, family, now) > now:
                 continue
             for probe in health.probes(one, family, secrets.token_bytes(16)):
                 timeout_s = one.timeout_s or self._remote.timeout_s
