@@ -87,7 +87,8 @@ static void add_size(struct msghdr *h, uint8_t control[DNSSEND_CONTROL_BYTES], u
     size_t at = CMSG_ALIGN(h->msg_controllen);
     struct cmsghdr *c = (struct cmsghdr *)(void *)(control + at);
 
-    memcpy(control, h->msg_control, h->msg_controllen);
+    if (h->msg_controllen)
+        memcpy(control, h->msg_control, h->msg_controllen);
     c->cmsg_level = IPPROTO_UDP;
     c->cmsg_type = UDP_SEGMENT;
     c->cmsg_len = CMSG_LEN(sizeof size);
