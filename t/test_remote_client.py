@@ -190,7 +190,7 @@ def test_only_hits_are_asked_for_their_text_and_a_list_may_have_none(server: Fau
 def test_a_hit_whose_text_can_not_be_had_stays_a_hit(server: FaultyDns, tmp_path: Path, deed: dns.Deed) -> None:
     server.on(f"{name()} TXT", deed)
     server.on(name(), answer("127.0.0.2"))
-    verdict = ask_one(settings(tmp_path, server, timeout_s=1.0))
+    verdict = ask_one(settings(tmp_path, server), a_list(timeout_s=1.0 if deed is silence else 5.0))
     assert (verdict.outcome, verdict.text) == (LISTED, "")
 
 
@@ -231,7 +231,7 @@ def test_a_network_that_goes_down_ends_the_walk_and_sets_no_list_aside(
 ) -> None:
     monkeypatch.setattr("spamcannibal.remote.watch.FRESH_S", 0.0)
     addrs = [bytes((198, 51, 100, n)) for n in range(100)]
-    remote = settings(tmp_path, server, timeout_s=0.5, tries=1, failures=10, list_in_flight=10)
+    remote = settings(tmp_path, server, timeout_s=2.0, tries=1, failures=10, list_in_flight=10)
     with Client(remote, [a_list()], log()) as client:
         assert client.healthy().lists[0].why == ""
         server.default = silence
@@ -248,16 +248,16 @@ def test_a_network_that_goes_down_ends_the_walk_and_sets_no_list_aside(
 def test_a_list_that_falls_silent_is_set_aside_and_the_others_go_on(server: FaultyDns, tmp_path: Path) -> None:
     addrs = [bytes((198, 51, 100, n)) for n in range(100)]
     server.on("1.100.51.198.bl.test", answer("127.0.0.2"))
-    remote = settings(tmp_path, server, timeout_s=0.5, tries=1, failures=10, list_in_flight=10)
-    with Client(remote, [a_list(), a_list(OTHER)], log()) as client:
+    remote = settings(tmp_path, server, failures=10, list_in_flight=10)
+    with Client(remote, [a_list(), a_list(OTHER, timeout_s=1.0)], log()) as client:
         client.healthy()
         for addr in addrs:
             server.on(name(addr, OTHER), silence)
         found = client.verdicts(addrs)
         assert all(verdicts[0].outcome is not UNKNOWN for verdicts in found.values())
         assert all(verdicts[1].outcome is UNKNOWN for verdicts in found.values())
-        asked = sum(name.lower().endswith(OTHER) for name, _, _ in server.asked)
-        assert asked < 50
+        asked = {name.lower() for name, _, _ in server.asked if name.lower().endswith(OTHER)}
+        assert len(asked) < 50
         assert "no usable answer to 10 questions in a row, to the last: timeout" in client.summary().lists[1].why
 
 
@@ -279,7 +279,8 @@ def test_a_list_that_fails_a_test_point_is_set_aside_by_itself(
     server.on(name(), answer("127.0.0.2"))
     server.on(name(zone=OTHER), answer("127.0.0.2"))
     stream = io.StringIO()
-    with Client(settings(tmp_path, server, timeout_s=1.0), [a_list(), a_list(OTHER)], EventLog(stream)) as client:
+    tested = a_list(timeout_s=1.0 if deed is silence else 5.0)
+    with Client(settings(tmp_path, server), [tested, a_list(OTHER)], EventLog(stream)) as client:
         bad, good = client.verdicts([ADDR])[ADDR]
     assert (bad.outcome, good.outcome) == (UNKNOWN, LISTED)
     assert bad.reason.startswith("set aside: ") and why in bad.reason
@@ -403,7 +404,7 @@ def test_a_pointer_is_missing_only_where_that_is_said(
     addrs = [ADDR, parse_addr("2001:db8::7")]
     for addr, arpa in zip(addrs, ("in-addr.arpa", "ip6.arpa"), strict=True):
         server.on(name(addr, arpa), deed)
-    with Client(settings(tmp_path, server, timeout_s=1.0), [], log()) as client:
+    with Client(settings(tmp_path, server, timeout_s=1.0 if deed is silence else 5.0), [], log()) as client:
         found = client.pointers(addrs)
     for addr in addrs:
         assert found[addr].outcome is outcome

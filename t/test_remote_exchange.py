@@ -323,3 +323,13 @@ def test_a_walk_that_is_left_forgets_what_is_under_way() -> None:
     first.close()
     assert (resolver.waiting, [lane.pace.in_flight for lane in lanes]) == ([], [0, 0])
     assert len(list(walk.run(addrs, lanes, 20, lambda: False))) == 50
+
+
+def test_a_source_can_not_begin_another_walk() -> None:
+    walk, lanes = walk_over(Waiting(), 1, 10)
+
+    def source() -> Iterator[bytes]:
+        yield from (work.addr for work in walk.run([bytes((198, 51, 100, 1))], lanes, 10, lambda: False))
+
+    with pytest.raises(RuntimeError, match="a walk inside of a walk"):
+        list(walk.run(source(), lanes, 10, lambda: False))

@@ -28,8 +28,9 @@ from spamcannibal.remote.walk import Lane, Walk, Work
 from spamcannibal.remote.watch import Summary, Watch
 from spamcannibal.settings.remote import RemoteSettings
 
-# What a working network does not bring about; losses, and answers that come late, it does.
+# What a working network does not bring about, but for an answer so late that its id is another question's.
 ODD = ("wrong question", "other case", "oversize", "malformed")
+ODD_SHARE = 0.001
 
 Progress = Callable[[int], None]
 
@@ -76,7 +77,7 @@ class Client:
         """Remember what was found, tell which odd replies came, and close the sockets."""
         self._remember()
         odd = {name.replace(" ", "_"): self.counters[name] for name in ODD if self.counters[name]}
-        if odd:
+        if sum(odd.values()) > ODD_SHARE * self.counters["asked"]:
             self._log.emit("REMOTE_ODD", asked=self.counters["asked"], **odd)
         self._resolver.close()
 

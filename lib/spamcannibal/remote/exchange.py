@@ -27,8 +27,11 @@ from typing import Any, NamedTuple
 from spamcannibal.errors import WireError
 from spamcannibal.remote.query import PAYLOAD_BYTES, mix_case, pack_query, pack_question
 from spamcannibal.remote.wire import (
+    BADVERS,
+    FORMERR,
     HEADER_BYTES,
     NOERROR,
+    NOTIMP,
     NXDOMAIN,
     RCODES,
     Match,
@@ -42,7 +45,7 @@ from spamcannibal.remote.wire import (
 STRIKES = 8
 LEAST_WAIT_S = 0.1
 TIMEOUT = "timeout"
-_NO_EDNS = frozenset((1, 4, 16))
+_NO_EDNS = frozenset((FORMERR, NOTIMP, BADVERS))
 
 Outcome = Reply | str
 

@@ -77,7 +77,11 @@ class _Ports:
     def _open(self, server: Endpoint) -> int:
         self._last += 1
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self.broken = error.strerror or str(error)
+            return self._last
         try:
             sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))
             sock.connect(server)

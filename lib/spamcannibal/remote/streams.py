@@ -1,5 +1,6 @@
 """Questions over TCP (RFC 7766): one a connection, so many connections at a time; the others wait for their turn."""
 
+import errno
 import os
 import selectors
 import socket
@@ -58,17 +59,17 @@ class Streams:
 
     def _begin(self, question: Question, server: Endpoint) -> None:
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            sock.connect(server)
-        except BlockingIOError:
-            pass
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            sock.close()
             self._failed(question, f"TCP: {error.strerror}")
             return
-        stream = _Stream(sock, question)
-        self._open[sock.fileno()] = stream
+        code = sock.connect_ex(server)
+        if code not in (0, errno.EINPROGRESS):
+            sock.close()
+            self._failed(question, f"TCP: {os.strerror(code)}")
+            return
+        self._open[sock.fileno()] = _Stream(sock, question)
         self._selector.register(sock, selectors.EVENT_WRITE)
 
     def _move(self, stream: "_Stream") -> None:

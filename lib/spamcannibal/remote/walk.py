@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import cast
 
 from msgspec.structs import replace
@@ -60,7 +61,7 @@ class Lane:
 
 
 class Walk:
-    """Lanes over one resolver. Addresses are walked one source at a time."""
+    """Lanes over one resolver. One source is walked at a time: a source must not begin another walk."""
 
     def __init__(
         self, resolver: Resolver, lanes: Sequence[Lane], watch: Watch, cache: Cache[Answer], failures: int
@@ -71,37 +72,42 @@ class Walk:
         self._suspects: list[tuple[Lane, str]] = []
         self._greedy: list[str] = []
         self._turns = 0
+        self._is_walking = False
 
     def run(
         self, addrs: Iterable[bytes], lanes: Sequence[Lane], in_flight: int, stop: Callable[[], bool]
     ) -> Iterator[Work]:
         """Ask the lanes about all addresses, with so many questions in flight; yield each address once it is done."""
-        source, opened, is_read = iter(addrs), set[Work](), False
+        if self._is_walking:
+            raise RuntimeError("a walk inside of a walk")
+        self._is_walking = True
         thresholds = gc.get_threshold()
         # Thousands of questions come and go, and none of them in a cycle: looking for cycles took a sixth of the time.
         gc.set_threshold(COLLECT_AFTER)
         try:
-            while not stop():
-                self._look_around()
-                while not is_read and len(opened) < WINDOW:
-                    addr = next(source, None)
-                    is_read = addr is None
-                    if addr is not None:
-                        opened.add(self._open(addr, lanes))
-                self._feed(lanes, in_flight)
-                finished, self._finished = self._finished, []
-                for work in finished:
-                    opened.discard(work)
-                    yield work
-                if is_read and not opened:
-                    return
-                if not finished:
-                    self._turn(self._wait_s(lanes))
-            for work in opened:
-                yield self._stopped(work, lanes)
+            yield from self._run(iter(addrs), lanes, in_flight, stop)
         finally:
             gc.set_threshold(*thresholds)
+            self._is_walking = False
             self._drop()
+
+    def _run(
+        self, source: Iterator[bytes], lanes: Sequence[Lane], in_flight: int, stop: Callable[[], bool]
+    ) -> Iterator[Work]:
+        opened: set[Work] = set()
+        while not stop():
+            self._look_around()
+            opened.update(self._open(addr, lanes) for addr in islice(source, WINDOW - len(opened)))
+            self._feed(lanes, in_flight)
+            finished, self._finished = self._finished, []
+            opened.difference_update(finished)
+            yield from finished
+            if not finished and not opened:
+                return
+            if not finished:
+                self._turn(self._wait_s(lanes))
+        for work in opened:
+            yield self._stopped(work, lanes)
 
     def ask_all(self, questions: Sequence[Question]) -> list[Heard]:
         """Ask questions of any kind and wait for all of their answers; whatever else is under way goes on."""
