@@ -203,6 +203,13 @@ def test_the_next_resolver_is_asked_where_one_fails(server: FaultyDns, tmp_path:
             assert ask_one(settings(tmp_path, bad, server)).outcome is LISTED
 
 
+def test_a_resolver_may_have_an_ipv6_address(tmp_path: Path) -> None:
+    with FaultyDns("::1") as server:
+        server.good_list(ZONE)
+        server.on(name(), truncated(answer("127.0.0.2")))
+        assert ask_one(settings(tmp_path, server)).outcome is LISTED
+
+
 def test_a_resolver_that_finds_not_even_the_canary_is_not_asked(server: FaultyDns, tmp_path: Path) -> None:
     with FaultyDns() as bad:
         bad.on(". NS", nxdomain)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from spamcannibal.events import EventLog
 from spamcannibal.remote.cache import Cache
-from spamcannibal.remote.exchange import STRIKES, Datagram, Exchange, Question, Terms
+from spamcannibal.remote.exchange import STRIKES, Exchange
 from spamcannibal.remote.health import Memory
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.remote.pace import Pace
 from spamcannibal.remote.query import A, pack_name
+from spamcannibal.remote.question import Datagram, Question, Terms
 from spamcannibal.remote.subjects import Answer, ListSubject
 from spamcannibal.remote.verdict import Outcome, Verdict
 from spamcannibal.remote.walk import WINDOW, Lane, Walk

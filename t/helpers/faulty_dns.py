@@ -51,16 +51,17 @@ Deed = Callable[[Asked], None]
 
 
 class FaultyDns:
-    """The server, on a port of 127.0.0.1 that both transports share."""
+    """The server, on a port of a loopback address that both transports share."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host, family = host, socket.AF_INET6 if ":" in host else socket.AF_INET
         self.asked: list[tuple[str, str, str]] = []
         self.wildcards: set[str] = set()
         self.default: Deed = nxdomain
         self._script: dict[str, list[Deed]] = {". ns": [root]}
         self._lock = threading.Lock()
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
+        self._tcp = socket.socket(family, socket.SOCK_STREAM)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._bind()
         self._elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -70,19 +71,19 @@ class FaultyDns:
 
     def _bind(self) -> None:
         while True:
-            self._udp.bind(("127.0.0.1", 0))
+            self._udp.bind((self._host, 0))
             self.port = self._udp.getsockname()[1]
             try:
-                self._tcp.bind(("127.0.0.1", self.port))
+                self._tcp.bind((self._host, self.port))
             except OSError:
                 self._udp.close()
-                self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                self._udp = socket.socket(self._udp.family, socket.SOCK_DGRAM)
                 continue
             return
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -90,8 +91,8 @@ class FaultyDns:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for sock in (self._udp, self._tcp):
-            sock.shutdown(socket.SHUT_RDWR) if sock is self._tcp else sock.sendto(b"", ("127.0.0.1", self.port))
+        self._udp.sendto(b"", (self._host, self.port))  # an empty datagram ends the loop
+        self._tcp.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(5)
         for sock in (self._udp, self._tcp, self._elsewhere):

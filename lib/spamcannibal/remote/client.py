@@ -17,10 +17,10 @@ from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.remote import catalogue, statefile
 from spamcannibal.remote.cache import Cache
-from spamcannibal.remote.exchange import Terms
 from spamcannibal.remote.health import Memory
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.remote.pace import DAY_S, Pace
+from spamcannibal.remote.question import Terms
 from spamcannibal.remote.resolver import Resolver
 from spamcannibal.remote.subjects import Answer, ListSubject, ReverseSubject
 from spamcannibal.remote.verdict import Pointers, Verdict

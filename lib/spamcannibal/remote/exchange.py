@@ -22,10 +22,11 @@ unanswered in a row is no longer the first to be asked.
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from spamcannibal.errors import WireError
 from spamcannibal.remote.query import PAYLOAD_BYTES, mix_case, pack_query, pack_question
+from spamcannibal.remote.question import Datagram, Question, RoundTrip, Terms
 from spamcannibal.remote.wire import (
     BADVERS,
     FORMERR,
@@ -43,49 +44,10 @@ from spamcannibal.remote.wire import (
 )
 
 STRIKES = 8
-LEAST_WAIT_S = 0.1
 TIMEOUT = "timeout"
 _NO_EDNS = frozenset((FORMERR, NOTIMP, BADVERS))
 
 Outcome = Reply | str
-
-
-class Terms(NamedTuple):
-    """`retry_s` is the first wait while nothing is known about a list, and later the longest first one."""
-
-    servers: int
-    tries: int = 4
-    retry_s: float = 1.0
-    mixed_case: bool = True
-
-
-class Question:
-    """One thing to find out. `lane` numbers who is asked in the end, since round-trip times are kept for each.
-
-    `server` is the one that is to be asked, -1 for any that is in use. `tag` and `is_paced` are the caller's.
-    """
-
-    __slots__ = (
-        "deadline", "due", "is_over", "is_paced", "is_plain", "is_streamed", "keys", "lane", "name", "qtype", "sent",
-        "server", "tag", "timeout_s", "tries", "why",
-    )  # fmt: skip
-
-    def __init__(self, name: bytes, qtype: int, lane: int, timeout_s: float, tag: Any = None) -> None:
-        self.name, self.qtype, self.lane, self.timeout_s, self.tag = name, qtype, lane, timeout_s, tag
-        self.server = -1
-        self.is_paced = True
-        self.tries = 0
-        self.keys: list[int] = []
-        self.deadline = self.due = 0.0
-        self.is_over = self.is_plain = self.is_streamed = False
-        self.sent = b""  # the message that a stream asks
-        self.why = ""
-
-
-class Datagram(NamedTuple):
-    port: int
-    server: int
-    data: bytes
 
 
 class _Try(NamedTuple):
@@ -93,25 +55,6 @@ class _Try(NamedTuple):
     server: int
     asked: bytes
     sent_at: float
-
-
-class _RoundTrip:
-    """Smoothed time and variance, RFC 6298; every sample is good, since every try has its own id."""
-
-    __slots__ = ("longest_s", "smooth_s", "vary_s", "wait_s")
-
-    def __init__(self, longest_s: float) -> None:
-        self.longest_s = self.wait_s = longest_s
-        self.smooth_s = self.vary_s = 0.0
-
-    def add(self, took_s: float) -> None:
-        if self.smooth_s:
-            off_s = took_s - self.smooth_s
-            self.vary_s += (abs(off_s) - self.vary_s) / 4
-            self.smooth_s += off_s / 8
-        else:
-            self.smooth_s, self.vary_s = took_s, took_s / 2
-        self.wait_s = min(self.longest_s, max(LEAST_WAIT_S, self.smooth_s + 4 * self.vary_s))
 
 
 class Exchange:
@@ -131,7 +74,7 @@ class Exchange:
         self._pending: dict[int, _Try] = {}
         self._heap: list[tuple[float, int, Question]] = []
         self._serial = 0
-        self._round_trips: dict[int, _RoundTrip] = {}
+        self._round_trips: dict[int, RoundTrip] = {}
         self._usable = list(range(terms.servers))
         self._first = 0
         self._strikes = [0] * terms.servers
@@ -268,10 +211,10 @@ class Exchange:
         """Return how long this try may take before the next one."""
         return self._round_trip(question.lane).wait_s * (1 << question.tries - 1)
 
-    def _round_trip(self, lane: int) -> _RoundTrip:
+    def _round_trip(self, lane: int) -> RoundTrip:
         found = self._round_trips.get(lane)
         if found is None:
-            found = self._round_trips[lane] = _RoundTrip(self._terms.retry_s)
+            found = self._round_trips[lane] = RoundTrip(self._terms.retry_s)
         return found
 
     def _arm(self, question: Question, due: float) -> None:

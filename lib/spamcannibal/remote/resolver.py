@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from spamcannibal.addr import format_addr
-from spamcannibal.remote.exchange import Exchange, Outcome, Question, Terms
+from spamcannibal.remote.exchange import Exchange, Outcome
+from spamcannibal.remote.question import Question, Terms
 from spamcannibal.remote.streams import Endpoint, Streams
 
 PORTS = 32

@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from spamcannibal.remote.exchange import Question
+from spamcannibal.remote.question import Question
 
 QUEUE_LIMIT = 16384
 

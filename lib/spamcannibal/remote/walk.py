@@ -20,10 +20,10 @@ from msgspec.structs import replace
 
 from spamcannibal.remote.cache import Cache
 from spamcannibal.remote.exchange import Outcome as Heard
-from spamcannibal.remote.exchange import Question
 from spamcannibal.remote.judge import choose_text
 from spamcannibal.remote.pace import Pace
 from spamcannibal.remote.query import TXT
+from spamcannibal.remote.question import Question
 from spamcannibal.remote.resolver import Resolver
 from spamcannibal.remote.subjects import REVERSE, Answer, Subject
 from spamcannibal.remote.verdict import Verdict

@@ -9,10 +9,11 @@ from spamcannibal.addr import format_endpoint
 from spamcannibal.errors import Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.remote import health
-from spamcannibal.remote.exchange import Outcome, Question
+from spamcannibal.remote.exchange import Outcome
 from spamcannibal.remote.health import Finding, Kind, Memory, Probe
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.remote.query import TYPES, A, list_name, pack_name
+from spamcannibal.remote.question import Question
 from spamcannibal.settings.remote import RemoteSettings
 
 CANARY_LANE = -1
