@@ -12,6 +12,7 @@ A new module of a slice counts as pure until it is named in SHELLS; a name there
 """
 
 import ast
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -51,9 +52,12 @@ SHELLS = {
     "dnsbl.udp",
     "gather.client",
     "gather.connections",
+    "gather.courier",
     "gather.daemon",
+    "gather.follower",
     "gather.server",
     "gather.sockets",
+    "gather.tail",
     "gather.writer",
     "jobs.blcheck",
     "jobs.blpreen",
@@ -66,6 +70,7 @@ SHELLS = {
     "robot.lmtp",
     "robot.mailout",
     "robot.pgp",
+    "robot.whois",
     "robot.world",
     "remote.catalogue",
     "remote.client",
@@ -103,7 +108,7 @@ IMPURE = {
 EXCEPTIONS = {
     "config": {"pathlib"},  # settings are read from files
     "settings": {"pathlib"},  # paths in them are resolved
-    "settings.jobs": {"pathlib"},
+    **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot")},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }
@@ -120,7 +125,10 @@ OUTSIDE = {
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),
-    "msgspec": ("config", "decode", "explain", "record", "settings.", "store.", "commands.", "remote.", "tarpit.notes"),
+    "msgspec": (
+        "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
+        "commands.", "remote.", "tarpit.notes",
+    ),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),
     "scapy": ("tarpit.replay",),
@@ -143,6 +151,7 @@ SOURCES = {module_name(path): path for path in sorted((LIB / "spamcannibal").rgl
 MODULES = sorted(SOURCES)
 
 
+@functools.cache
 def imports(module, running=False):
     """Every module that a source imports, at any depth of its code: absolute dotted names.
 

@@ -10,6 +10,8 @@ COMMANDS = {
     "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
     "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
     "received": ("spamcannibal.commands.received", "Tell who sent a message, and what of its Received fields is true."),
+    "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
+    "follow": ("spamcannibal.commands.follow", "Report what the logs of mail servers show to the gather listener."),
     "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
     "export": (
         "spamcannibal.commands.export",

@@ -182,6 +182,7 @@ class Server:
         self._limit_bytes = limit_bytes
         self._connections = connections
         self._idle_s = idle_s
+        self._hostname = socket.gethostname()  # aiosmtpd would ask the DNS, for each connection
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="lmtp", daemon=True)
         self._open_ones: set[object] = set()
@@ -237,6 +238,7 @@ class Server:
             timeout=self._idle_s,
             enable_SMTPUTF8=True,
             decode_data=False,
+            hostname=self._hostname,
             ident="SpamCannibal",
             loop=self._loop,
         )

@@ -1,19 +1,35 @@
-"""RDAP (RFC 9083): the answer about an address in, the mail addresses of its abuse contacts out. Pure.
+"""Who answers for an address: contacts that the operator knows, else those in an answer of RDAP (RFC 9083). Pure.
 
-Contacts are entities with the role "abuse", which stand in the network's entities or in those of its holder; their
-addresses are in a jCard (RFC 7095). Nobody else is written to: a holder's other contacts did not ask for it.
+RDAP's contacts are entities with the role "abuse", which stand in the network's entities or in those of its holder;
+their addresses are in a jCard (RFC 7095). Nobody else is written to: a holder's other contacts did not ask for it.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from spamcannibal.addr import covers, split_key
 from spamcannibal.errors import WireError
 
 DEPTH_LIMIT = 4
 CONTACTS_LIMIT = 5
 _ADDRESS = re.compile(r"(?!-)[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Whom to write to about sources in these nets (store keys)."""
+
+    nets: tuple[bytes, ...]
+    addresses: tuple[str, ...]
+
+
+def known_contact(addr: bytes, contacts: Iterable[Contact]) -> tuple[str, ...]:
+    """Return the addresses of the contact whose net holds an address most closely, none if there is no such."""
+    holding = [(split_key(net)[1], each) for each in contacts for net in each.nets if covers(net, addr)]
+    return max(holding, key=lambda pair: pair[0])[1].addresses if holding else ()
 
 
 def abuse_contacts(document: bytes) -> tuple[str, ...]:
