@@ -54,7 +54,7 @@ def command(ctx: click.Context) -> None:
     settings = load_settings(ctx)
     services = settings.services
     if not services.enabled:
-        raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl, gather")
+        raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl, gather, follow")
     path = config_path(ctx)
     words = [sys.executable, "-P", "-m", "spamcannibal", *(["-c", path] if path else [])]
     commands = {str(name): [*words, "--log-format", settings.log.format, name] for name in services.enabled}

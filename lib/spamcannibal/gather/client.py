@@ -15,7 +15,7 @@ def say(
     """Send a line to (addr, port) or the path of a Unix socket; return all that is answered, without the last LF."""
     shown = where if isinstance(where, str) else format_endpoint(*where)
     try:
-        with _connected(where, timeout_s) as plain:
+        with connected(where, timeout_s) as plain:
             sock = context.wrap_socket(plain) if context else plain
             sock.sendall(line.encode() + b"\n")
             if context is None:
@@ -25,7 +25,8 @@ def say(
         raise Unavailable(f"gather listener at {shown}: {error}; is `spamcannibal gather` running?") from None
 
 
-def _connected(where: tuple[bytes, int] | str, timeout_s: float) -> socket.socket:
+def connected(where: tuple[bytes, int] | str, timeout_s: float) -> socket.socket:
+    """Return a connection to (addr, port) or the path of a Unix socket; OSError if there is none."""
     if not isinstance(where, str):
         return socket.create_connection((format_addr(where[0]), where[1]), timeout_s)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

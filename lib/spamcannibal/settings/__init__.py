@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, gather, jobs, remote, robot, tarpit
+from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, tarpit
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
+from spamcannibal.settings.follow import FollowSettings
 from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
@@ -26,6 +27,7 @@ CHECKS: Checks = {
     **tarpit.CHECKS,
     **dnsbl.CHECKS,
     **gather.CHECKS,
+    **follow.CHECKS,
     **remote.CHECKS,
     **jobs.CHECKS,
     **robot.CHECKS,
@@ -41,6 +43,7 @@ class Settings(Struct, frozen=True):
     remote: RemoteSettings = RemoteSettings()
     jobs: JobsSettings = JobsSettings()
     gather: GatherSettings = GatherSettings()
+    follow: FollowSettings = FollowSettings()
     robot: RobotSettings = RobotSettings()
     complaint: ComplaintSettings = ComplaintSettings()
     services: ServicesSettings = ServicesSettings()
@@ -78,6 +81,7 @@ def resolved(settings: Settings, base: Path) -> Settings:
         remote=replace(remote, lists_dir=str(base / remote.lists_dir), state_file=str(state_file)),
         jobs=jobs.resolved(settings.jobs, base),
         robot=robot.resolved(settings.robot, base),
+        follow=follow.resolved(settings.follow, base),
         gather=gather.resolved(settings.gather, lambda path: str(base / path)),
         store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),

@@ -1,0 +1,59 @@
+"""Bring reports to a listener over one kept connection, as JSON lines; each is answered by a line (talk.py).
+
+What a listener that can't be reached does not answer stays with the caller, who comes again.
+"""
+
+import json
+import socket
+from collections.abc import Sequence
+
+from spamcannibal.addr import format_endpoint, format_key
+from spamcannibal.errors import Unavailable
+from spamcannibal.gather.client import connected
+from spamcannibal.gather.line import Report
+
+BATCH = 200
+ANSWER_LIMIT_BYTES = 1 << 20
+
+
+class Courier:
+    """A connection that is made when needed, and anew after an error."""
+
+    def __init__(self, where: tuple[bytes, int] | str, secret: str = "", timeout_s: float = 10.0) -> None:
+        self._where = where
+        self._secret = secret
+        self._timeout_s = timeout_s
+        self._sock: socket.socket | None = None
+
+    def bring(self, reports: Sequence[Report]) -> list[str]:
+        """Return what is answered to each report, "ok ..." or "refused ..."; Unavailable if nobody answers."""
+        answers: list[str] = []
+        try:
+            for at in range(0, len(reports), BATCH):
+                answers += self._exchange(reports[at : at + BATCH])
+        except (OSError, ValueError) as error:
+            self.close()
+            shown = self._where if isinstance(self._where, str) else format_endpoint(*self._where)
+            raise Unavailable(f"gather listener at {shown}: {error}") from None
+        return answers
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def _exchange(self, reports: Sequence[Report]) -> list[str]:
+        if self._sock is None:
+            self._sock = connected(self._where, self._timeout_s)
+        rows = [
+            {"colour": report.colour, "address": format_key(report.key), "reason": report.reason, "key": self._secret}
+            for report in reports
+        ]
+        self._sock.sendall(json.dumps(rows).encode() + b"\n")
+        got = b""
+        while got.count(b"\n") < len(reports):
+            data = self._sock.recv(65536)
+            if not data or len(got) > ANSWER_LIMIT_BYTES:
+                raise ValueError("it closed the connection, or says something else")
+            got += data
+        return got.decode("ascii", "replace").splitlines()
