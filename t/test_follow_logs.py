@@ -90,16 +90,16 @@ def test_wrong_signs_are_told_and_left_out(text, problem):
     assert len(problems) >= 1 and problem in problems[0]
 
 
-def test_no_shipped_pattern_takes_long_for_hostile_lines():
+def test_every_shipped_pattern_comes_to_an_end_with_hostile_lines():
+    """One that tries all ways would run into the test's time-out."""
     syslog = "Nov 24 13:30:44 mx "
     heads = f"{syslog}postfix/smtpd[9]: ", "2026-11-24 13:30:44 H=", f"{syslog}dovecot: imap-login: "
     for sign in SIGNS:
         pattern = compiled(sign)
         for head in heads:
             for filler in ("(", "[", "a", " ", "rip=", "<", "1.2.3.4", "(auth failed, 1 attempts: user=<, rip="):
-                began = time.process_time()
-                pattern.match((head + filler * (8000 // len(filler)) + sign.find).encode())
-                assert time.process_time() - began < 2.0, sign.name
+                line = head + filler * (8000 // len(filler)) + sign.find
+                assert pattern.match(line.encode()) is None
 
 
 @given(st.binary(max_size=400))
