@@ -62,8 +62,15 @@ def knock(store, *texts):
     store.archive([(parse_key(text), 1, now_ms, now_ms) for text in texts])
 
 
+@pytest.fixture
+def ruled(configure, tmp_path):
+    """Settings with a rule in force."""
+    (tmp_path / "block").write_text("9.0.0.0/8\n")
+    configure('[jobs]\nblock_list = "block"')
+
+
 @pytest.mark.parametrize("job", JOBS)
-def test_cron_hears_nothing_when_nothing_happened(run, store, job):
+def test_cron_hears_nothing_when_nothing_happened(run, store, ruled, job):
     knock(store, "1.2.3.4", "198.51.100.7")
     for _ in range(2):
         result = run(job)
@@ -71,7 +78,7 @@ def test_cron_hears_nothing_when_nothing_happened(run, store, job):
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_json_is_the_whole_report(run, store, job):
+def test_json_is_the_whole_report(run, store, ruled, job):
     document = json.loads(run(job, "--json").stdout)
     assert {**document, "counts": {}} == {
         "job": job, "dry_run": False, "counts": {}, "zones": {}, "breakers": [], "stopped": False, "unavailable": None,
@@ -144,8 +151,15 @@ def test_what_others_listed_in_the_last_hour_counts_but_not_what_was_done_by_han
     assert json.loads(run("blcheck", "--json").stdout)["counts"] == {"listed": 1, "held_back": 4}
 
 
+def test_with_no_rule_in_force_nobody_passes_unexamined(run, store):
+    knock(store, "1.2.3.4")
+    with pytest.raises(ConfigError, match=r"nothing to examine by; name lists in \[remote\]"):
+        run("blcheck")
+    assert store.counts()["archive"] == 1
+
+
 @pytest.mark.parametrize("job", JOBS)
-def test_a_second_instance_says_so_and_exits_with_0(run, store, tmp_path, job):
+def test_a_second_instance_says_so_and_exits_with_0(run, store, ruled, tmp_path, job):
     knock(store, "1.2.3.4")
     before = everything(store)
     with alone(tmp_path / "store", job) as is_first:

@@ -19,8 +19,8 @@ The first two stop the writer. The other two hold back only what they concern: a
 and a network full of spammers does not keep all others off the list. Whoever met a cap says what `trips` holds and
 exits with 1. A cap of 0 is none. Removals have breakers too, with caps of their own.
 
-What the hour holds is for the caller to say, from the journal (store/recent.py); what operators list by hand, import or
-load does not count (is_counted). A daemon keeps its Breaker: what was noted or admitted falls out of the hour by
+What the hour holds is for the caller to say, from the journal (store/recent.py), which leaves out what operators list
+by hand, import or load (is_counted). A daemon keeps its Breaker: what was noted or admitted falls out of the hour by
 itself, `trips` (at most TRIPS_LIMIT) is the daemon's to clear once said, a cap that let something pass again is told
 anew. At most `per_hour` and what was noted is remembered. A breaker is for one thread.
 """

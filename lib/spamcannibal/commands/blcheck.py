@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from spamcannibal.commands.common import dry_run_option, json_option, progress
+from spamcannibal.errors import ConfigError
 
 if TYPE_CHECKING:
     from spamcannibal.jobs.report import Report
@@ -26,7 +27,11 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
     the address is asked about again in the next run. SIGTERM ends it in order, the rest is for the next run.
 
     \b
-    Exit codes: 0 done, or it runs already; 1 a breaker of [guard] stopped it; 75 no resolver answers, nothing changed.
+    Exit codes:
+      0   done, or it runs already
+      1   a breaker of [guard] stopped it
+      75  no resolver answers; nothing was changed, or only what was decided before they fell silent
+      78  the settings are wrong, or no rule is in force
 
     \b
     Examples:
@@ -41,6 +46,8 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
             return signals.stop
 
         rules = running.load_rules(settings, store)
+        if rules.is_empty:
+            raise ConfigError("blcheck: nothing to examine by; name lists in [remote] lists, or set a rule of [jobs]")
         breaker = running.listing_breaker(settings.guard, store, time.time())
         with (
             running.asker(settings, rules, is_over) as asker,

@@ -26,7 +26,11 @@ def command(ctx: click.Context, is_all: bool, verbose: bool, dry_run: bool, as_j
     settings is not asked: its entries end in their time.
 
     \b
-    Exit codes: 0 done, or it runs already; 1 a breaker of [guard] stopped it; 75 no resolver answers, nothing changed.
+    Exit codes:
+      0   done, or it runs already
+      1   a breaker of [guard] stopped it
+      75  no resolver answers; nothing was changed, or only what was decided before they fell silent
+      78  the settings are wrong
 
     \b
     Examples:

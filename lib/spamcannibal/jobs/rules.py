@@ -100,6 +100,11 @@ class Rules:
     hits: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing is in force: then everybody would pass unexamined."""
+        return self.block is None and not self.countries and not self.needs_network
+
+    @property
     def needs_pointers(self) -> bool:
         return self.missing_ptr or self.patterns is not None
 

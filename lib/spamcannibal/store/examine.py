@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from spamcannibal import record
+from spamcannibal.addr import make_key, mask
 from spamcannibal.record import Checked, Contrib, Hits, Listing
 from spamcannibal.store.batch import Batch, NewListing
-from spamcannibal.store.contacts import match, read_tally
+from spamcannibal.store.contacts import prefix_lengths, read_tally
 from spamcannibal.store.stores import Store, scan
 
 HITS_KEY = b"hits"
@@ -67,9 +68,15 @@ def known(store: Store, addrs: Sequence[bytes], keys: Sequence[bytes]) -> list[K
 
     def look() -> list[Known]:
         tarpit, checked, tally = env.db("tarpit"), env.db("checked"), read_tally(env)
+        nets = {size: prefix_lengths(tally, size) for size in (4, 16)}
+
+        def is_listed(addr: bytes) -> bool:
+            around = (make_key(mask(addr, plen), plen) for plen in nets[len(addr)])
+            return any(tarpit.exists(key) for key in (addr, *around))
+
         notes = (checked.get(key) for key in keys)
         return [
-            Known(match(tarpit, tally, addr) is not None, record.unpack_checked(raw) if raw else None)
+            Known(is_listed(addr), record.unpack_checked(raw) if raw else None)
             for addr, raw in zip(addrs, notes, strict=True)
         ]
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from spamcannibal import record
+from spamcannibal.breaker import is_counted
 from spamcannibal.record import Action, Change
 from spamcannibal.store.stores import Store
 
@@ -10,14 +11,14 @@ PAGE_LIMIT = 1000
 
 
 def listed_since(store: Store, since_ms: int, limit: int) -> list[Change]:
-    """Give the listings made since a time, oldest first; of more than `limit` changes only the last ones are read."""
+    """Give what programs listed since a time, oldest first; of more than `limit` changes only the last are read."""
     found: list[Change] = []
     at = store.last_seq()
     end = max(0, at - limit)
     while at > end:
         page = store.env.read(partial(_page, store, at, min(PAGE_LIMIT, at - end)))
         recent = [change for change in page if change.time_ms >= since_ms]
-        found += [change for change in recent if change.action is Action.LIST]
+        found += [change for change in recent if change.action is Action.LIST and is_counted(change.source)]
         if len(recent) < len(page) or not page:
             break
         at = page[-1].seq - 1
