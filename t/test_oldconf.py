@@ -491,6 +491,16 @@ def test_the_command_writes_files_that_config_check_accepts_and_no_file_twice(ru
     assert set(files(tmp_path)) >= {SETTINGS, LISTS, NEVER, BLOCK, GENERIC}
     checked = CliRunner().invoke(cli, ["-c", str(tmp_path / "spamcannibal.toml"), "config", "check"])
     assert (checked.exit_code, checked.output) == (0, "ok\n")
+    for name, line, problem in (
+        (BLOCK, "300.1.1.1\n", "not an address: got '300.1.1.1'"),
+        (GENERIC, "~(\n", "not a regular expression of Python"),
+        (LISTS, "[[list]]\nzone = 'x.test'\n", "accept: missing"),
+    ):
+        right = (tmp_path / name).read_text("utf-8")
+        (tmp_path / name).write_text(right + line, "utf-8")
+        checked = CliRunner().invoke(cli, ["-c", str(tmp_path / "spamcannibal.toml"), "config", "check"])
+        assert checked.exit_code == 78 and problem in checked.output, checked.output
+        (tmp_path / name).write_text(right, "utf-8")
     before = (tmp_path / SETTINGS).read_text("utf-8")
     again = run(tmp_path / "old.conf", "-o", tmp_path, "--json")
     assert again.exit_code == 1

@@ -26,7 +26,9 @@ command.add_command(import_perl)
 @command.command()
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Print "ok", or every mistake found in the settings and the never-list.
+    """Print "ok", or every mistake found in the settings and the files they name.
+
+    These are the never-list, the remote lists in use with their keys, and the files of [jobs].
 
     \b
     Examples:
@@ -35,6 +37,11 @@ def check(ctx: click.Context) -> None:
     """
     reading = read(config_path(ctx), os.environ)
     problems = [*reading.problems, *_never_list_problems(reading)]
+    if reading.settings is not None:
+        # Imported here, since it loads the database library, which nothing else here needs.
+        from spamcannibal.commands.running import rule_problems
+
+        problems += rule_problems(reading.settings)
     for problem in problems:
         click.echo(printable(problem), err=True)
     if problems:

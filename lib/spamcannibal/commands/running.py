@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from spamcannibal.commands.common import emit, load_settings, open_store, printa
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.jobs.countries import PACKAGE, Countries, parse_countries
-from spamcannibal.jobs.generic import parse_patterns
+from spamcannibal.jobs.generic import Patterns, parse_patterns
 from spamcannibal.jobs.labels import Kind
-from spamcannibal.jobs.nets import parse_nets
+from spamcannibal.jobs.nets import Nets, parse_nets
 from spamcannibal.jobs.report import Report
 from spamcannibal.jobs.rules import Rules, Terms
-from spamcannibal.remote.catalogue import chosen
+from spamcannibal.remote.catalogue import chosen, read_key
 from spamcannibal.remote.client import Client
 from spamcannibal.service import Signals
 from spamcannibal.settings import Settings
@@ -103,11 +104,11 @@ def load_rules(settings: Settings, store: Store) -> Rules:
     jobs, counts = settings.jobs, hits(store)
     lists = chosen(settings.remote, lambda line: click.echo(f"spamcannibal: {line}", err=True))
     return Rules(
-        block=parse_nets(_read(jobs.block_list, "block_list"), jobs.block_list) if jobs.block_list else None,
+        block=_block(jobs),
         missing_ptr=jobs.missing_ptr,
-        patterns=parse_patterns(_read(jobs.generic_ptr, "generic_ptr"), jobs.generic_ptr) if jobs.generic_ptr else None,
+        patterns=_patterns(jobs),
         countries=frozenset(jobs.countries),
-        country_of=_countries(jobs) if jobs.countries else None,
+        country_of=_countries(jobs),
         terms=_terms(jobs),
         lists={one.zone: one for one in lists},
         threshold=jobs.threshold,
@@ -124,7 +125,32 @@ def _terms(jobs: JobsSettings) -> Mapping[Kind, Terms]:
     }
 
 
-def _countries(jobs: JobsSettings) -> Countries:
+def rule_problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the files that the rules are read from: lists and their keys, and those of [jobs]."""
+    jobs = settings.jobs
+    for read in (partial(_keys, settings), partial(_block, jobs), partial(_patterns, jobs), partial(_countries, jobs)):
+        try:
+            read()
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _keys(settings: Settings) -> None:
+    for one in chosen(settings.remote, lambda line: click.echo(line, err=True)):
+        read_key(one)
+
+
+def _block(jobs: JobsSettings) -> Nets | None:
+    return parse_nets(_read(jobs.block_list, "block_list"), jobs.block_list) if jobs.block_list else None
+
+
+def _patterns(jobs: JobsSettings) -> Patterns | None:
+    return parse_patterns(_read(jobs.generic_ptr, "generic_ptr"), jobs.generic_ptr) if jobs.generic_ptr else None
+
+
+def _countries(jobs: JobsSettings) -> Countries | None:
+    if not jobs.countries:
+        return None
     first, second = jobs.country_db
     try:
         with Path(first).open(encoding="ascii") as v4, Path(second).open(encoding="ascii") as v6:
