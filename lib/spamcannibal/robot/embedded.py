@@ -52,7 +52,7 @@ def embedded(entity: Entity, limits: Limits = DEFAULT_LIMITS) -> tuple[Embedded,
     attached = tuple(_attached(part, limits, "attached") for part in entity.leaves() if _is_message(part))
     text = next((part for part in entity.leaves() if part.content_type == "text/plain"), None)
     lines = text.text().split("\n") if text else []
-    if attached and _has_brief_header(lines):
+    if attached and _has_header(lines):
         raise WireError(
             "a message in the text and others attached: can't tell which is meant; want it attached alone, or pasted"
         )
@@ -94,12 +94,12 @@ def _attached(part: Entity, limits: Limits, kind: str, arf: Mapping[str, tuple[s
     return Embedded(tuple(f"{name}: {unfold(value)}" for name, value in fields), raw, kind, arf)
 
 
-def _has_brief_header(lines: Sequence[str]) -> bool:
-    """Tell whether a text holds some lines in a row that look like a header's, as mail programs forward it."""
+def _has_header(lines: Sequence[str]) -> bool:
+    """Tell whether a text holds a Received field, or some lines in a row like those that mail programs forward."""
     run = 0
     for line in lines:
         run = run + 1 if _QUOTED_FIELD.match(line) else 0
-        if run >= BRIEF_HEADER_LINES:
+        if run >= BRIEF_HEADER_LINES or _prefix(line) is not None:
             return True
     return False
 
@@ -125,7 +125,11 @@ def _pasted(lines: Sequence[str], at: int, prefix: str, limits: Limits) -> Embed
     first = at
     for above in range(at - 1, max(at - limits.headers, -1), -1):
         line = _without(prefix, lines[above])
-        if not line.strip() or not (_FIELD.match(line) or line[0] in " \t"):
+        if (
+            not lines[above].startswith(prefix.rstrip())
+            or not line.strip()
+            or not (_FIELD.match(line) or line[0] in " \t")
+        ):
             break
         first = above if _FIELD.match(line) else first
     fields: list[list[str]] = []

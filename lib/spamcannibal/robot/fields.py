@@ -10,12 +10,13 @@ import re
 _CHARSETS = """
     us-ascii utf-8 utf-16 utf-16be utf-16le iso-8859-1 iso-8859-2 iso-8859-3 iso-8859-4 iso-8859-5 iso-8859-6 iso-8859-7
     iso-8859-8 iso-8859-9 iso-8859-10 iso-8859-13 iso-8859-14 iso-8859-15 iso-8859-16 windows-1250 windows-1251
-    windows-1252 windows-1253 windows-1254 windows-1255 windows-1256 windows-1257 windows-1258 windows-874 koi8-r koi8-u
+    windows-1252 windows-1253 windows-1254 windows-1255 windows-1256 windows-1257 windows-1258 tis-620 koi8-r koi8-u
     gb2312 gbk gb18030 big5 euc-jp iso-2022-jp shift_jis euc-kr iso-2022-kr
 """
 CHARSETS = frozenset(_CHARSETS.split())
 
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
 _BLANKS = re.compile(r"[ \t\r\n]+")
 _WORD = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]{0,40})?\?([bBqQ])\?([^?\s]*)\?=")
 _GAP = re.compile(r"(\?=)[ \t\r\n]+(?==\?[^?\s]{1,80}\?[bBqQ]\?)")
@@ -48,7 +49,7 @@ def _decoded_word(match: re.Match[str]) -> str:
 
 def unbase64(raw: bytes) -> bytes:
     """Return base64 as bytes: what is not of its alphabet is skipped, what is cut off is lost, nothing raises."""
-    data = _NOT_BASE64.sub(b"", raw)
+    data = raw.translate(None, _NOT_BASE64)
     if len(data) & 3 == 1:
         data = data[:-1]
     return binascii.a2b_base64(data + b"=" * (-len(data) & 3))

@@ -193,7 +193,7 @@ def _address_comment(head: _Head, text: str) -> tuple[str, bytes] | None:
     for dialect, pattern in (("bracketed", _BRACKETED), ("exim", _EXIM)):
         match = pattern.fullmatch(text)
         if match:
-            refuse_addresses(_EXIM_HELO.sub("", text[match.end(1) + 1 :]))
+            refuse_addresses(_EXIM_HELO.sub("", text[match.end(1) + 1 :]) + ")")
             return dialect, address(match[1])
     match = _PLAIN.fullmatch(text)
     dialect = _plain_dialect(head) if match else ""
