@@ -50,7 +50,7 @@ class Plan:
     """How a run goes: limits of [jobs] and [guard], whether it writes, and whom it asks whether to stop."""
 
     v6_prefix: int = 64
-    unknown_runs: int = 10
+    unknown_runs: int = 5
     fresh_s: float = 86_400
     is_dry: bool = False
     stop: Callable[[], bool] = lambda: False

@@ -32,7 +32,7 @@ class JobsSettings(Struct, frozen=True):
     country_text: str = "in my bad country list"
     country_expires_s: Duration = 30 * DAY_S
     threshold: Annotated[float, Meta(gt=0, le=1000)] = 1.0
-    unknown_runs: Annotated[int, Meta(ge=1, le=1000)] = 10
+    unknown_runs: Annotated[int, Meta(ge=1, le=1000)] = 5
     fresh_s: Duration = DAY_S
     recheck_contact_s: Duration = 7 * DAY_S
     recheck_due_s: Duration = DAY_S

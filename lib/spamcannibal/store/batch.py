@@ -66,7 +66,7 @@ class Batch:
         self._tarpit, self._archive, self._blcontrib, self._evidence, self._journals, self._history, self._expiry = (
             env.db(name) for name in NAMES[:7]
         )
-        self.txn = self._txn = txn
+        self.txn = txn
         self._now_ms = now_ms
         self._limits = limits
         if env.db("meta").exists(LOADING_KEY, txn=txn):
@@ -76,12 +76,12 @@ class Batch:
         self.tally = read_tally(env, txn)
 
     def finish(self) -> None:
-        write_tally(self._env, self._txn, self.tally)
+        write_tally(self._env, self.txn, self.tally)
 
     def list(self, item: NewListing) -> int:
         """List or amend; give the journal record's number, or the one that already says so."""
-        raw = self._tarpit.get(item.key, txn=self._txn)
-        if item.contrib is not None and raw is not None and self._evidence.exists(item.key, txn=self._txn):
+        raw = self._tarpit.get(item.key, txn=self.txn)
+        if item.contrib is not None and raw is not None and self._evidence.exists(item.key, txn=self.txn):
             return record.unpack_listing(raw).seq
         code = self._justify(item, is_new=raw is None)
         wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
@@ -91,7 +91,7 @@ class Batch:
 
     def amend(self, key: bytes, changes: "Amendment", source: str) -> int:
         """Change what is not None in changes; give the number, 0 if the key is not listed."""
-        raw = self._tarpit.get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return 0
         old = record.unpack_listing(raw)
@@ -100,14 +100,14 @@ class Batch:
 
     def unlist(self, key: bytes, source: str, reason: str) -> int:
         """Remove a listing with its evidence; give the number, 0 if the key is not listed."""
-        raw = self._tarpit.get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return 0
         old = record.unpack_listing(raw)
-        self._tarpit.delete(key, self._txn)
+        self._tarpit.delete(key, self.txn)
         self.tally.count(key, -1)
         if old.expiry_ms:
-            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self.txn)
         contrib, evidence = (self._take(store, key) for store in (self._blcontrib, self._evidence))
         self.tally.blcontrib -= contrib is not None
         self.tally.evidence -= evidence is not None
@@ -123,9 +123,9 @@ class Batch:
             store = self._env.db(name)
             had = self._take(store, key) is not None
             if data is not None:
-                store.put(key, data, self._txn)
+                store.put(key, data, self.txn)
             setattr(self.tally, name, getattr(self.tally, name) - had + (data is not None))
-        raw = self._tarpit.get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return self._insert(key, wanted, source)
         return self._change(key, record.unpack_listing(raw), wanted, source)
@@ -133,21 +133,21 @@ class Batch:
     def examined(self, addr: bytes) -> None:
         """Take a host out of archive; what lists it by now, perhaps the network around it, has its last contact."""
         contact_ms = self._forget_contact(addr)
-        found = match(self._tarpit, self.tally, addr, self._txn) if contact_ms else None
+        found = match(self._tarpit, self.tally, addr, self.txn) if contact_ms else None
         if found is not None:
-            touch(self._tarpit, self._txn, found, contact_ms)
+            touch(self._tarpit, self.txn, found, contact_ms)
 
     def is_listed(self, key: bytes) -> bool:
-        return bool(self._tarpit.exists(key, txn=self._txn))
+        return bool(self._tarpit.exists(key, txn=self.txn))
 
     def seq_of(self, key: bytes) -> int:
         """Give the number of a listing's newest change, 0 if the key is not listed."""
-        raw = self._tarpit.get(key, txn=self._txn)
+        raw = self._tarpit.get(key, txn=self.txn)
         return record.unpack_listing(raw).seq if raw is not None else 0
 
     def put(self, name: str, key: bytes, data: bytes) -> None:
         """Write a row of a database that is not tallied."""
-        self._env.db(name).put(key, data, self._txn)
+        self._env.db(name).put(key, data, self.txn)
 
     def drop(self, name: str, key: bytes) -> None:
         """Delete a row as it is, with nothing that belongs to it."""
@@ -167,20 +167,20 @@ class Batch:
             return old.seq
         seq = self._journal(Action.AMEND, key, wanted, source)
         if old.expiry_ms and old.expiry_ms != wanted.expiry_ms:
-            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self._txn)
+            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self.txn)
         self._put(key, wanted, seq, old.listed_ms, old.contact_ms)
         return seq
 
     def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
         said = (wanted.code, wanted.mode, wanted.flags)
         listing = Listing(*said, listed_ms, contact_ms, wanted.expiry_ms, seq, bool(wanted.text))
-        self._tarpit.put(key, record.pack_listing(listing), self._txn)
+        self._tarpit.put(key, record.pack_listing(listing), self.txn)
         if wanted.expiry_ms:
-            self._expiry.put(record.pack_seq(wanted.expiry_ms) + key, b"", self._txn)
+            self._expiry.put(record.pack_seq(wanted.expiry_ms) + key, b"", self.txn)
 
     def _wanted(self, listing: Listing) -> "Wanted":
         """Give what a listing says now; its text stands in the journal."""
-        raw = self._journals.get(record.pack_seq(listing.seq), txn=self._txn)
+        raw = self._journals.get(record.pack_seq(listing.seq), txn=self.txn)
         text = record.unpack_change(listing.seq, raw).text if raw else ""
         return Wanted(listing.code, listing.mode, listing.flags, listing.expiry_ms, text)
 
@@ -190,8 +190,8 @@ class Batch:
         said = (wanted.code, wanted.text, source, wanted.expiry_ms, wanted.flags, wanted.mode)
         change = Change(seq, self._now_ms, action, key, *said)
         packed = record.pack_seq(seq)
-        self._journals.put(packed, record.pack_change(change), self._txn)
-        self._history.put(history_row(key, seq), removed, self._txn)
+        self._journals.put(packed, record.pack_change(change), self.txn)
+        self._history.put(history_row(key, seq), removed, self.txn)
         return seq
 
     def _justify(self, item: NewListing, is_new: bool) -> bytes:
@@ -199,14 +199,14 @@ class Batch:
         if item.contrib is not None:
             code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
             contrib = Contrib(code, item.expiry_ms, item.contrib.causes)
-            self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self._txn)
-            self._blcontrib.put(item.key, record.pack_contrib(contrib), self._txn)
+            self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self.txn)
+            self._blcontrib.put(item.key, record.pack_contrib(contrib), self.txn)
             return code
         body = item.text.encode("utf-8", "replace") if item.evidence is None else item.evidence
         piece = Piece(self._now_ms, item.source, body[: self._limits.evidence_bytes])
         if is_new:
             self.tally.evidence += 1
-            self._evidence.put(item.key, record.pack_evidence([piece]), self._txn)
+            self._evidence.put(item.key, record.pack_evidence([piece]), self.txn)
         else:
             self.tally.blcontrib -= self._take(self._blcontrib, item.key) is not None
             self.add_evidence(item.key, piece)
@@ -214,12 +214,12 @@ class Batch:
 
     def add_evidence(self, key: bytes, piece: Piece) -> None:
         """Append a piece, dropping the oldest past the limit; what the newest piece says already is not said again."""
-        raw = self._evidence.get(key, txn=self._txn)
+        raw = self._evidence.get(key, txn=self.txn)
         pieces = record.unpack_evidence(raw) if raw is not None else []
         if pieces and (pieces[-1].source, pieces[-1].body) == (piece.source, piece.body):
             return
         self.tally.evidence += raw is None
-        self._evidence.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self._txn)
+        self._evidence.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self.txn)
 
     def _forget_contact(self, key: bytes) -> int:
         """Take a host out of archive; give when it last knocked, 0 if it did not."""
@@ -230,9 +230,9 @@ class Batch:
         return record.unpack_contact(raw).last_ms
 
     def _take(self, store: Any, key: bytes) -> bytes | None:
-        raw: bytes | None = store.get(key, txn=self._txn)
+        raw: bytes | None = store.get(key, txn=self.txn)
         if raw is not None:
-            store.delete(key, self._txn)
+            store.delete(key, self.txn)
         return raw
 
 
