@@ -5,6 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import json
+import os
+import pwd
 import resource
 import signal
 import socket
@@ -17,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -462,3 +465,23 @@ weight = 2
             assert say(b"black 192.0.2.6\n", first) == b"ok black\n"
             assert read_all(silent) == b""  # a handshake that does not come, is not waited for
         assert all(gather.listing(f"192.0.2.{n}") is None for n in (3, 4, 5))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_becomes_the_user_who_owns_the_socket_and_writes_the_store() -> None:
+    entry = pwd.getpwnam("nobody")
+    with TemporaryDirectory(prefix="sc-gather-") as place:  # pytest's own is closed to others
+        path = Path(place)
+        path.chmod(0o755)
+        (path / "store").mkdir()
+        os.chown(path / "store", entry.pw_uid, entry.pw_gid)
+        check_user(path, entry.pw_uid)
+
+
+def check_user(path: Path, uid: int) -> None:
+    with gathering(path, "user = 'nobody'\n" + REPORTERS) as gather:
+        assert (path / "socket").stat().st_uid == uid
+        told = Path(f"/proc/{gather.process.pid}/status").read_text()
+        assert f"\nUid:\t{uid}\t" in told
+        assert gather.say("black 192.0.2.1") == b"ok black\n"
+        gather.await_listing("192.0.2.1")

@@ -111,7 +111,9 @@ class Daemon:
             for text in endpoints:
                 self._sockets.append((self._held.enter_context(bind(*parse_endpoint(text))), has_tls))
         if gather.socket:
-            self._sockets.append((self._held.enter_context(bind_local(gather.socket, gather.socket_mode)), False))
+            self._sockets.append(
+                (self._held.enter_context(bind_local(gather.socket, gather.socket_mode, gather.user)), False)
+            )
 
     def load(self, store: Store, progress: Callable[[int], None]) -> None:
         """Read what is listed, and make what serves; the store is ours from now on."""

@@ -1,5 +1,7 @@
 """Bound sockets for the gather listener, which do not listen yet: until they do, a mail server is refused at once."""
 
+import os
+import pwd
 import resource
 import socket
 import stat
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spamcannibal.addr import format_addr
-from spamcannibal.errors import Unsupported
+from spamcannibal.errors import ConfigError, Unsupported
 
 
 def bind(addr: bytes, port: int) -> socket.socket:
@@ -26,13 +28,22 @@ def bind(addr: bytes, port: int) -> socket.socket:
     return sock
 
 
-def bind_local(path: str, mode: str) -> socket.socket:
-    """Return a Unix socket bound to a path, not listening yet; one that a dead process left is replaced."""
+def bind_local(path: str, mode: str, user: str = "") -> socket.socket:
+    """Return a Unix socket bound to a path, not listening yet; one that a dead process left is replaced.
+
+    It belongs to the user, if one is named, and his group.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_dead(path)
         sock.bind(path)
         Path(path).chmod(int(mode, 8))
+        if user:
+            entry = pwd.getpwnam(user)
+            os.chown(path, entry.pw_uid, entry.pw_gid)
+    except KeyError:
+        sock.close()
+        raise ConfigError(f"gather.user: no such user: {user!r}") from None
     except OSError as error:
         sock.close()
         raise Unsupported(f"gather.socket: can't bind {path}: {error.strerror}") from None
