@@ -54,7 +54,7 @@ my $CONFIG = {
 	regexp	=> [
 		'\d+[a-zA-Z_\-\.]\d+[a-zA-Z_\-\.]\d+[a-zA-Z_\-\.]\d+',
 		"dyn\\.example\\.net",
-		'(?<tail>x)', '(a+)+$', 'a#b',
+		'(?<tail>x)', '(a+)+$', 'a#b\#\\\\#\z',
 	],
 	message	=> 'unacceptable PTR in your /24, see #',
 	error	=> 'generic PTR, see https://bl.example.org/g',
@@ -152,7 +152,7 @@ def test_what_the_originals_files_say_is_what_ours_say(tmp_path):
     assert imported.block == ["203.0.113.0/24", "198.51.100.20/28"]
     assert imported.generic == [
         "!~mail", r"!~smtp\d+\.example\.com$", r"~\d+[a-zA-Z_\-\.]\d+[a-zA-Z_\-\.]\d+[a-zA-Z_\-\.]\d+",
-        r"~dyn\.example\.net", r"~a\x23b",
+        r"~dyn\.example\.net", r"~a\x23b\x23\\\x23\Z",
     ]  # fmt: skip
     jobs = got.jobs
     assert (jobs.countries, jobs.block_text) == (("XA", "XB"), "see http://bl.example.org/?page=lookup&lookup=")

@@ -29,6 +29,8 @@ from spamcannibal.oldconf.reader import YEAR_S, Hash, Imported, Reader
 from spamcannibal.oldconf.zone import zone
 from spamcannibal.remote.lists import is_refusal, parse_codes
 
+# A "#" would begin a comment in our file; \z is \Z in Python.
+SPELLINGS = {"#": r"\x23", r"\#": r"\x23", r"\z": r"\Z"}
 GENERIC_LIMIT = 19_000  # of the 20,000 lines that a file of patterns may have
 
 
@@ -98,8 +100,7 @@ def _generic(reader: Reader, key: str, node: Node) -> None:
 def _patterns(reader: Reader, node: Node, key: str, sign: str) -> None:
     """Take expressions; one that Python's re has not, or that could take for ever, is left as a note."""
     for item, text in reader.texts(node, key):
-        # A "#" would begin a comment in our file.
-        regex = re.sub(r"\\.|#", lambda match: r"\x23" if match[0] in ("#", r"\#") else match[0], text.strip())
+        regex = re.sub(r"\\.|#", lambda match: SPELLINGS.get(match[0], match[0]), text.strip())
         if len(reader.into.generic) >= GENERIC_LIMIT:
             reader.note(item, key, f"too many expressions, want at most {GENERIC_LIMIT}; the rest is left out")
             return
