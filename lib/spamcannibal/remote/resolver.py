@@ -21,6 +21,7 @@ PORTS = 32
 USES = 4096
 RETIRED_LIMIT = 256
 BURST = 64
+READY = 16  # sockets read in a turn: new questions go out while other answers still wait
 READ_BYTES = 2048  # longer than any reply that is taken; a longer one is cut and counted as too long
 RECEIVE_BYTES = 1 << 20
 NOISE_BYTES = 16384
@@ -135,13 +136,14 @@ class Resolver:
         """Send, wait at most so long for something to happen, receive; return the questions that have ended."""
         exchange = self._exchange
         self._send(time.monotonic())
-        self._streams.turn()
+        if self._streams.is_busy:
+            self._streams.turn()
         due = exchange.next_due()
         if exchange.done:
             wait_s = 0.0
         elif due is not None:
             wait_s = min(wait_s, max(0.0, due - time.monotonic()))
-        for fd, _ in self._epoll.poll(wait_s):
+        for fd, _ in self._epoll.poll(wait_s, READY):
             self._receive(fd)
         now = time.monotonic()
         exchange.tick(now)

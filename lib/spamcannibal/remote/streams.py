@@ -29,6 +29,11 @@ class Streams:
         """Return the descriptor that becomes readable when `turn` has something to do."""
         return self._selector.fileno()
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether `turn` may have something to do."""
+        return bool(self._open or self._waiting)
+
     def ask(self, question: Question, server: Endpoint) -> None:
         """Take a question on."""
         if len(self._waiting) >= QUEUE_LIMIT:
