@@ -306,7 +306,16 @@ def test_any_other_name_is_not(addr, name):
 def test_one_name_that_is_not_generic_saves_the_address_and_so_does_having_none():
     dynamic, plain, mail = "dyn-192-0-2-7.isp.example", "gw.example.org", "mail-192-0-2-7.example.org"
     assert SHIPPED.find(V4, [dynamic, "7.2.0.192.isp.example"]) == SHIPPED.find(V4, [dynamic])
-    for names in ([], [""], [dynamic, plain], [plain, dynamic], [dynamic, mail], [dynamic, "a" * 300]):
+    for names in (
+        [],
+        [""],
+        [dynamic, plain],
+        [plain, dynamic],
+        [dynamic, mail],
+        [dynamic, "a" * 300],
+        ["@"],
+        ["x-%-y.dsl.test"],
+    ):
         assert SHIPPED.find(V4, names) is None
 
 

@@ -76,7 +76,8 @@ class Patterns:
 
     def _find(self, addr: bytes, name: str) -> Rule | None:
         """Return the rule that makes one name generic."""
-        if not name or len(name) > NAME_LIMIT:
+        # What is no host's name proves nothing, least of all by a mark of its own.
+        if not name or len(name) > NAME_LIMIT or _MARKS.search(name):
             return None
         name, marks = name.lower(), marked(addr, name)
         if any(rule.takes(name, marks) for rule in self._exceptions):
