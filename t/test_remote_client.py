@@ -4,6 +4,7 @@ import io
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -372,6 +373,13 @@ def test_a_key_that_is_none_is_refused_without_being_told(server: FaultyDns, tmp
     assert not text.strip() or text not in str(caught.value)
 
 
+def test_a_key_file_that_is_missing_or_much_too_long_is_told(server: FaultyDns, tmp_path: Path) -> None:
+    (tmp_path / "long").write_text("x" * 1000)
+    for file, why in (("none", "can't be read: No such file"), ("long", "too long, want at most 300 bytes")):
+        with pytest.raises(ConfigError, match=why):
+            Client(settings(tmp_path, server), [a_list(key_file=str(tmp_path / file))], log())
+
+
 def test_who_stops_gets_what_is_known_and_unknown_for_the_rest(server: FaultyDns, tmp_path: Path) -> None:
     slow = parse_addr("203.0.113.9")
     server.on(name(slow), silence)
@@ -428,7 +436,7 @@ def test_two_processes_remember_both_of_their_tests_and_questions(server: Faulty
     assert {zone: one["count"] for zone, one in told["spent"].items()} == {ZONE: 2, OTHER: 1}
 
 
-@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"states": 3}', "\xff"])
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"states": 3}', "\xff", "{}" + " " * (4 << 20)])
 def test_a_state_file_that_is_none_is_as_if_there_were_none(server: FaultyDns, tmp_path: Path, content: str) -> None:
     remote = settings(tmp_path, server)
     Path(remote.state_file).write_text(content, "latin-1")
@@ -442,6 +450,44 @@ def test_without_a_place_for_its_state_a_client_works_and_says_so(server: Faulty
     with Client(remote, [a_list()], EventLog(stream)) as client:
         assert client.verdicts([ADDR])[ADDR][0].outcome is CLEAR
     assert "REMOTE_STATE" in stream.getvalue()
+
+
+def test_connections_are_bounded_and_the_others_wait(server: FaultyDns, tmp_path: Path) -> None:
+    both = threading.Barrier(2)  # each answers only while the other is there
+
+    def pairwise(asked: dns.Asked) -> None:
+        both.wait(10)
+        answer("127.0.0.2")(asked)
+
+    addrs = tuple(bytes((198, 51, 100, n)) for n in range(10))
+    for addr in addrs:
+        server.on(name(addr), truncated(pairwise))
+    found = ask(settings(tmp_path, server, tcp_connections=2, timeout_s=20.0), a_list(text=False), addrs=addrs)
+    assert {verdict.outcome for (verdict,) in found.values()} == {LISTED}
+    assert server.most_streams == 2
+
+
+def test_who_would_wait_too_long_for_a_connection_is_unknown(
+    server: FaultyDns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spamcannibal.remote.streams.QUEUE_LIMIT", 0)
+    server.on(name(), truncated(answer("127.0.0.2")))
+    verdict = ask_one(settings(tmp_path, server))
+    assert (verdict.outcome, verdict.reason) == (UNKNOWN, "too many questions over TCP")
+
+
+def test_ports_change_and_old_ones_are_closed(
+    server: FaultyDns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit, value in (("USES", 2), ("PORTS", 4), ("RETIRED_LIMIT", 8)):
+        monkeypatch.setattr(f"spamcannibal.remote.resolver.{limit}", value)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with Client(settings(tmp_path, server), [a_list(in_flight=4)], log()) as client:
+        client.verdicts(bytes((198, 51, 100, n)) for n in range(100))
+        # Beside those in use and those that wait to be closed there are two epolls.
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 4 + 8 + 4 + 2
+    assert len(server.ports) > 25
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_rbldnsd_and_the_client_understand_each_other(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_the_settings_choose_by_zone_in_any_case_and_dead_lists_are_told(tmp_pat
     write(tmp_path, "b.toml", "[[list]]\nzone = 'b.test'\nany = true\nkey_file = 'key'")
     write(tmp_path, "notes.txt", "nonsense")
     warned: list[str] = []
-    remote = RemoteSettings(lists=("b.test", "a.TEST", "d.test"), lists_dir=str(tmp_path))
+    remote = RemoteSettings(lists=("b.test", "a.TEST", "d.test", "A.test"), lists_dir=str(tmp_path))
     found = catalogue.chosen(remote, warned.append)
     assert [(one.zone, one.key_file) for one in found] == [("b.test", str(tmp_path / "key")), ("a.test", "")]
     assert warned == ["remote.lists: d.test is dead, since 2020: not asked; take it out of the settings"]
@@ -182,6 +182,8 @@ def test_resolvers_are_those_of_the_settings_else_of_the_system(tmp_path: Path) 
     system = [(parse_addr("192.0.2.53"), 53), (parse_addr("2001:db8::53"), 53)]
     assert catalogue.resolvers(RemoteSettings(), conf) == system
     assert catalogue.resolvers(RemoteSettings(), tmp_path / "none") == [(parse_addr("127.0.0.1"), 53)]
+    many = RemoteSettings(resolvers=tuple(f"192.0.2.{n}" for n in range(1, 20)))
+    assert len(catalogue.resolvers(many, conf)) == catalogue.RESOLVERS_LIMIT
     own = RemoteSettings(resolvers=("192.0.2.1", "[2001:db8::1]:5353", "192.0.2.1:53"))
     assert catalogue.resolvers(own, conf) == [(parse_addr("192.0.2.1"), 53), (parse_addr("2001:db8::1"), 5353)]
 

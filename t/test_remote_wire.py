@@ -95,6 +95,7 @@ def test_a_reply_is_read(data: bytes, want: Reply) -> None:
         (reply(cname(NAME, NAME)), "a loop of CNAMEs"),
         (reply(*(a(f"127.0.1.{n}") for n in range(65))), "too many records: 65 answers"),
         (reply(auth=(SOA,) * 65), "too many records: 0 answers, 65"),
+        (reply()[:10] + b"\1\1" + reply()[12:], "too many records: 0 answers, 0 of authority, 257 additional"),
         (reply(auth=(dnslib.RR("bl.test", 6, rdata=dnslib.RD(b"\0\0abc")),)), "an SOA record of the wrong length"),
         (reply(dnslib.RR(NAME, 1, rdata=dnslib.RD(b"\x7f\0\2"))), "an A record of 3 bytes"),
     ],
@@ -114,6 +115,8 @@ def test_texts_are_joined_and_must_fill_their_record() -> None:
     question = query.pack_question(QUESTION[:-4], TXT)
     long = dnslib.TXT([b"x" * 250, b"y"])
     assert read_reply(reply(dnslib.RR(NAME, 16, rdata=long), qtype="TXT"), question).data == (b"x" * 250 + b"y",)
+    endless = dnslib.RR(NAME, 16, rdata=dnslib.TXT([b"x" * 250] * 20))
+    assert read_reply(reply(endless, qtype="TXT"), question).data == (b"x" * wire.DATA_LIMIT,)
     for raw in (b"\5abc", b"\0\7"):
         with pytest.raises(WireError, match="a TXT string breaks off"):
             read_reply(reply(dnslib.RR(NAME, 16, rdata=dnslib.RD(raw)), qtype="TXT"), question)

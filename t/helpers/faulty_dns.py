@@ -7,7 +7,8 @@
 
 A deed takes what was Asked and sends what it likes. A name that no script knows gets the `default`, NXDOMAIN with an
 SOA; one under a zone of `wildcards` the answer 127.0.0.2. ". NS" is answered, for a canary. What was asked is kept in
-`asked`: (name as it came, type, transport).
+`asked`: (name as it came, type, transport); `ports` are those that asked over UDP, `most_streams` the most connections
+at a time.
 """
 
 import socket
@@ -56,6 +57,8 @@ class FaultyDns:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self._host, family = host, socket.AF_INET6 if ":" in host else socket.AF_INET
         self.asked: list[tuple[str, str, str]] = []
+        self.ports: set[int] = set()
+        self.most_streams = self._streams = 0
         self.wildcards: set[str] = set()
         self.default: Deed = nxdomain
         self._script: dict[str, list[Deed]] = {". ns": [root]}
@@ -117,6 +120,7 @@ class FaultyDns:
             data, peer = self._udp.recvfrom(4096)
             if not data:
                 return
+            self.ports.add(peer[1])
             self._do(data, False, lambda reply, peer=peer: self._udp.sendto(reply, peer), peer)
 
     def _serve_tcp(self) -> None:
@@ -128,11 +132,19 @@ class FaultyDns:
             threading.Thread(target=self._serve_one, args=(sock,), daemon=True).start()
 
     def _serve_one(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._streams += 1
+            self.most_streams = max(self.most_streams, self._streams)
         with sock, sock.makefile("rb") as stream:
             sock.settimeout(5)
             size = int.from_bytes(stream.read(2), "big")
             data = stream.read(size)
-            self._do(data, True, lambda reply: sock.sendall(len(reply).to_bytes(2, "big") + reply), None)
+            self._do(data, True, lambda reply: self._send_stream(sock, reply), None)
+
+    def _send_stream(self, sock: socket.socket, reply: bytes) -> None:
+        with self._lock:
+            self._streams -= 1  # before it is sent, since the client may open the next one then
+        sock.sendall(len(reply).to_bytes(2, "big") + reply)
 
     def _do(self, data: bytes, is_tcp: bool, send: Callable[[bytes], object], peer: object) -> None:
         asked = Asked(data, is_tcp, send, lambda reply: self._elsewhere.sendto(reply, peer))  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ def chosen(remote: RemoteSettings, warn: Callable[[str], None] = lambda line: No
     problems: list[str] = []
     known = read_lists(Path(remote.lists_dir), problems)
     lists = []
-    for zone in map(str.lower, remote.lists):
+    for zone in dict.fromkeys(map(str.lower, remote.lists)):
         one = known.get(zone)
         if one is None:
             where = f"is in no file of {remote.lists_dir}{nearest(zone, known) if known else ''}"
