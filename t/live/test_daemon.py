@@ -485,3 +485,15 @@ def test_a_wrong_setting_is_one_line_and_exit_78(daemon):
     daemon.configure(moode="drop")
     assert daemon.launch().wait(30) == 78
     assert "moode" in daemon.lines()[-1]["text"]
+
+
+def test_another_store_in_the_place_of_ours_ends_it_so_that_it_starts_anew(daemon, tmp_path):
+    daemon.start()
+    daemon.list("192.0.2.1")
+    (tmp_path / "store").rename(tmp_path / "was")
+    with daemon.store():
+        pass
+    assert daemon.process.wait(30) == 75
+    assert "another database was put here" in daemon.lines()[-1]["text"]
+    daemon.start()
+    assert daemon.stop() == 0

@@ -23,7 +23,7 @@ from pathlib import Path
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from spamcannibal._core import AddrTable, NfqLoop, Trap
-from spamcannibal.errors import ConfigError, SpamCannibalError, Unsupported
+from spamcannibal.errors import ConfigError, Replaced, SpamCannibalError, Unsupported
 from spamcannibal.events import EventLog
 from spamcannibal.service import CAP_NET_ADMIN, Signals, notify, set_capabilities, watchdog_s
 from spamcannibal.settings import Settings
@@ -59,7 +59,7 @@ class Daemon:
         self.queues: list[NetfilterQueue] = []
         self.loops: dict[int, NfqLoop] = {}
         self.threads: list[threading.Thread] = []
-        self.ended: list[str] = []
+        self.ended: list[SpamCannibalError] = []
         self.cuts: queue.Queue[bytes] = queue.Queue(CUTS_WAITING)
 
     def load(self, progress: Callable[[int], None]) -> None:
@@ -85,7 +85,7 @@ class Daemon:
             set_capabilities([CAP_NET_ADMIN])  # each verdict needs it; sockets that are open need no CAP_NET_RAW
 
     def serve(self, signals: Signals, reread: Callable[[], Settings]) -> None:
-        """Run until SIGTERM; SpamCannibalError if a loop ends before."""
+        """Run until SIGTERM; SpamCannibalError if a loop ends before, or the store is another one's by now."""
         clerk = Clerk(self.loops, self.trap, self.store, self.settings, self.log)
         workers = self._workers(clerk)
         for number, loop in self.loops.items():
@@ -122,10 +122,15 @@ class Daemon:
             why = "stopped"
         except OSError as error:
             why = str(error)
-        self.ended.append(f"queue {number}: {why}")
+        bypassed = "where the rule has --queue-bypass, mail goes on untarpitted"
+        self.ended.append(SpamCannibalError(f"queue {number}: {why}; {bypassed}"))
 
     def _follow(self) -> None:
-        changes = self.follower.poll()
+        try:
+            changes = self.follower.poll()
+        except Replaced as error:  # that store never moves again
+            self.ended.append(error)
+            raise
         tarpit = self.settings.tarpit
         if not tarpit.cut_established:
             return
@@ -148,7 +153,7 @@ class Daemon:
         turns: dict[int, tuple[int, float]] = {}
         while not signals.stop:
             if self.ended:
-                raise SpamCannibalError(f"{self.ended[0]}; where the rule has --queue-bypass, mail goes on untarpitted")
+                raise self.ended[0]
             if signals.take_reload():
                 self._reload(reread)
             now = time.monotonic()
