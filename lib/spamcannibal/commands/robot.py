@@ -239,7 +239,8 @@ def _keys(settings: Settings, make: bool = True) -> Pgp:
         for folder in (home, home / KEYS_FOLDER) if make else ():
             folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"robot.path: {error.filename}: {error.strerror}") from None
+        hint = f"make it for the robot's user: install -d -m 700 -o USER {home}"
+        raise ConfigError(f"robot.path: {error.filename}: {error.strerror}; {hint}") from None
     return Pgp(home / KEYS_FOLDER, how(settings.robot))
 
 

@@ -33,6 +33,7 @@ from spamcannibal.service import notify
 from spamcannibal.supervise import Action, Policy, Supervisor, Verb
 
 LINE_LIMIT_BYTES = 65536
+SERVICES = {"robot": ("robot", "--lmtp")}  # where it is not the name alone
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _CREDENTIALS = struct.Struct("3i")
@@ -54,10 +55,11 @@ def command(ctx: click.Context) -> None:
     settings = load_settings(ctx)
     services = settings.services
     if not services.enabled:
-        raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl, gather, follow")
+        raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl, gather, follow, robot")
     path = config_path(ctx)
     words = [sys.executable, "-P", "-m", "spamcannibal", *(["-c", path] if path else [])]
-    commands = {str(name): [*words, "--log-format", settings.log.format, name] for name in services.enabled}
+    words += ["--log-format", settings.log.format]
+    commands = {str(name): [*words, *SERVICES.get(name, (name,))] for name in services.enabled}
     policy = Policy(services.restart_initial_s, services.restart_max_s)
     ctx.exit(Runner(commands, policy, sys.stderr, settings.log.format).run())
 
