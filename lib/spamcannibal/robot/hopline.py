@@ -84,7 +84,7 @@ def read_hop(value: str) -> Recorded:
     """Return what a Received field's value (one line, blanks collapsed) says; UNREAD with the problem if unclear."""
     if len(value) > LINE_LIMIT:
         return Recorded(UNREAD, problem=f"longer than {LINE_LIMIT} characters")
-    if any(not char.isprintable() for char in value):
+    if not value.isprintable():
         return Recorded(UNREAD, problem="holds control characters")
     try:
         return _read(value)
