@@ -14,8 +14,9 @@ asked for again as TXT. Everybody has at most 1,000 questions in flight and asks
 | dnspython | its asyncio client, the same |
 
 Ratios: `vs_c`, `vs_aiodns`, `vs_dnspython`, questions a second on the same work. Figures: `questions_per_s` and
-`cpu_us` a question of ours (median), `bare_per_s` of the C client, and `memory_mb`: the peak of a process that streams
-1 M addresses (100,000 with --quick) through one list, without the relay. It ends with an error if any verdict is wrong.
+`cpu_us` a question of ours (median), `bare_per_s` of the C client, `job_per_s` of `spamcannibal blcheck` from its start
+to its end with the same addresses in its archive, and `memory_mb`: the peak of a process that streams 1 M addresses
+(100,000 with --quick) through one list, without the relay. It ends with an error if any verdict is wrong.
 """
 
 import argparse
@@ -46,6 +47,8 @@ import dns.message
 from bench.common import Pairs, prefer_us, progress_line, report
 from live.nets import wait_for
 from spamcannibal.addr import format_addr, reversed_name
+from spamcannibal.commands.common import open_store
+from spamcannibal.config import load
 from spamcannibal.events import EventLog
 from spamcannibal.remote.client import Client
 from spamcannibal.remote.lists import RemoteList
@@ -59,6 +62,21 @@ SERVER_PORT, RELAY_PORT = 5393, 5394
 DELAY_MS, LOSE_PER_MILLE = 20, 10
 IN_FLIGHT, RETRY_MS, TRIES = 1000, 100, 8
 LISTED_SHARE = 0.02
+SETTINGS = f"""\
+store.path = "store"
+[guard]
+max_listings_per_run = 1000000
+max_listings_per_hour = 1000000
+max_per_source_per_hour = 1000000
+max_per_net = 256
+[remote]
+lists = {json.dumps(ZONES)}
+resolvers = ["127.0.0.1:{RELAY_PORT}"]
+canary = ["2.0.0.127.{ZONES[0]} A"]
+tries = {TRIES}
+in_flight = {IN_FLIGHT}
+list_in_flight = {IN_FLIGHT // len(ZONES)}
+"""
 
 
 @dataclass(frozen=True)
@@ -120,12 +138,14 @@ def compete(scene: Scene, addresses: int) -> None:
         pairs.run("vs_c", run_ours, run_c, turn)
         for name, (run, sample) in samples.items():
             pairs.run(name, lambda sample=sample: run_client(sample), lambda run=run, sample=sample: run(sample), turn)
+    progress_line("the job")
+    job_per_s = run_job(scene)
     progress_line(f"memory with {addresses} addresses")
     argv = [sys.executable, __file__, "--memory", str(addresses)]
     peak = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
     figures = {
         "questions_per_s": int(median(ours)), "bare_per_s": int(median(bare)), "cpu_us": median(cpu_us),
-        "memory_mb": float(peak), "questions": scene.questions(),
+        "job_per_s": int(job_per_s), "memory_mb": float(peak), "questions": scene.questions(),
     }  # fmt: skip
     report("blcheck", pairs, figures)
 
@@ -199,6 +219,28 @@ def run_client(scene: Scene) -> float:
         took_s = time.perf_counter() - began
     if found[Outcome.UNKNOWN] or found.total() != len(scene.addrs) * len(ZONES):
         raise SystemExit(f"wrong number of verdicts: {found}")
+    return scene.questions() / took_s
+
+
+def run_job(scene: Scene) -> float:
+    """Have the job examine an archive with the addresses: questions a second."""
+    folder = scene.folder / "job"
+    (folder / "lists.d").mkdir(parents=True)
+    (folder / "never-list").write_text("127.0.0.0/8\n")
+    lists = "".join(f'[[list]]\nzone = "{zone}"\nany = true\n' for zone in ZONES)
+    (folder / "lists.d" / "lists.toml").write_text(lists)
+    (folder / "settings.toml").write_text(SETTINGS)
+    now_ms = int(time.time() * 1000)
+    with contextlib.closing(open_store(load(folder / "settings.toml"))) as store:
+        store.archive([(addr, 1, now_ms, now_ms) for addr in scene.addrs])
+    argv = [sys.executable, "-m", "spamcannibal", "-c", folder / "settings.toml", "blcheck", "--json"]
+    began = time.perf_counter()
+    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
+    took_s = time.perf_counter() - began
+    counts = json.loads(done.stdout)["counts"]
+    listed = len(set().union(*scene.listed.values()))
+    if counts != {"passed": len(scene.addrs) - listed, "listed": listed}:
+        raise SystemExit(f"blcheck: {counts}, want {listed} listed")
     return scene.questions() / took_s
 
 
