@@ -89,6 +89,19 @@ def test_many_expire_in_pages(store, monkeypatch):
     assert store.counts()["tarpit"] == 0
 
 
+def test_who_knocks_while_the_archive_is_swept_stays(store, monkeypatch):
+    store.archive([(bytes((8, 0, 0, n)), 1, 1, 1) for n in range(3)])
+    transact = store.transact
+
+    def knock_first(*arguments, **options):
+        store.archive([(bytes((8, 0, 0, 1)), 1, ms(0), ms(0))])
+        return transact(*arguments, **options)
+
+    monkeypatch.setattr(store, "transact", knock_first)
+    assert sweep.old_contacts(store, ms(30), False, lambda: False) == 2
+    assert [key[3] for key, _ in store.page("archive", None, 9)] == [1]
+
+
 def damage(store):
     """Rows that belong to nothing: as a failing disk or a hand would leave them."""
     store.list([NewListing(bytes((9, 0, 0, n)), text="x", expiry_ms=ms(-5)) for n in range(6)], NOW)

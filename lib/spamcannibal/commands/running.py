@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from spamcannibal.addr import format_key
-from spamcannibal.breaker import HOUR_S, Breaker, Caps, is_counted
+from spamcannibal.breaker import HOUR_S, Breaker, Caps
 from spamcannibal.commands.common import emit, load_settings, open_store, printable
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
@@ -89,8 +89,7 @@ def listing_breaker(guard: GuardSettings, store: Store, now: float) -> Breaker:
     )
     breaker = Breaker(caps)
     for change in listed_since(store, int((now - HOUR_S) * 1000), RECENT_LIMIT):
-        if is_counted(change.source):
-            breaker.note(change.time_ms / 1000, change.key, change.source)
+        breaker.note(change.time_ms / 1000, change.key, change.source)
     return breaker
 
 
