@@ -3,16 +3,21 @@
 import json
 import multiprocessing
 import os
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from spamcannibal.addr import parse_key
 from spamcannibal.commands import main
+from spamcannibal.dnsbl.difference import changed
+from spamcannibal.dnsbl.shown import TooLong
 from spamcannibal.errors import StoreError, Unavailable
 from spamcannibal.record import PUBLISHED
 from spamcannibal.store.backup import backup
+from spamcannibal.store.check import check
 from spamcannibal.store.compact import compact
 from spamcannibal.store.restore import restore
 from spamcannibal.store.stores import NewListing
@@ -40,11 +45,36 @@ def test_a_backup_comes_back_and_what_was_there_stays_beside_it(tmp_path):
     for path, keys in (("store", {A}), ("store.before-restore", {A, B}), ("copy", {A})):
         store = open_store(tmp_path / path)
         assert listed(store).keys() == keys
-        check_whole(store)
+        assert list(check(store)) == []
         store.close()
     assert restore(tmp_path / "copy", tmp_path / "store").name == "store.before-restore-2"
     assert restore(tmp_path / "copy", tmp_path / "new") is None
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("ends_unlisted", [False, True])
+def test_numbers_are_not_given_twice(tmp_path, ends_unlisted):
+    store = make(tmp_path / "store", A, B)
+    if ends_unlisted:
+        store.unlist([B], "admin:x", "gone", 2.0)
+    said = [(change.key, change.text) for change in store.read(0, 9)][-1:]
+    known = store.last_seq()
+    backup(store.env, tmp_path / "copy")
+    store.list([NewListing(bytes((9, 9, 9, i))) for i in range(5)], 3.0)
+    last = store.last_seq()
+    store.close()
+    restore(tmp_path / "copy", tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    assert store.last_seq() > last
+    assert listed(store).keys() == ({A} if ends_unlisted else {A, B})
+    assert [(change.key, change.text) for change in store.read(last, 9)] == said
+    assert list(check(store)) == []
+    for serial in (1, known, known + 1, last):
+        with pytest.raises((Unavailable, TooLong)):
+            changed(store, serial, store.last_seq(), 10_000)
+    store.list([NewListing(parse_key("192.0.2.9"))], 4.0)
+    assert changed(store, store.last_seq() - 1, store.last_seq(), 10) == {parse_key("192.0.2.9")}
+    store.close()
 
 
 def _hold(path, ready, done):
@@ -87,16 +117,21 @@ def test_what_is_no_backup_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_restores_for_the_owner_of_the_store(tmp_path):
-    tmp_path.chmod(0o755)
+def test_root_restores_for_the_owner_of_the_store():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        restore_as_root(Path(folder))
+
+
+def restore_as_root(tmp_path):
     store = make(tmp_path / "store", A)
     backup(store.env, tmp_path / "copy")
     store.close()
     for path in [tmp_path / "store", *(tmp_path / "store").iterdir()]:
         os.chown(path, 65534, 65534)
     restore(tmp_path / "copy", tmp_path / "store")
-    owners = {path.stat().st_uid for path in [tmp_path / "store", *(tmp_path / "store").iterdir()]}
-    assert owners == {65534}
+    owners = {path.name: path.stat().st_uid for path in [tmp_path / "store", *(tmp_path / "store").iterdir()]}
+    assert set(owners.values()) == {65534}, owners
 
 
 def test_compaction_gives_room_back_while_others_write(tmp_path):

@@ -130,6 +130,21 @@ class Batch:
             return self._insert(key, wanted, source)
         return self._change(key, record.unpack_listing(raw), wanted, source)
 
+    def leap(self, seq: int) -> None:
+        """Go on counting past `seq`, by saying the newest change once more; see restore.py."""
+        raw = self._journals.get(record.pack_seq(self.tally.seq), txn=self.txn)
+        if raw is None or self.tally.seq > seq:
+            return
+        change = record.unpack_change(self.tally.seq, raw)
+        said = Wanted(change.code, change.mode, change.flags, change.expiry_ms, change.text)
+        self.tally.seq = seq
+        if change.action is Action.UNLIST:
+            self._journal(Action.UNLIST, change.key, said, change.source)
+            return
+        listing = record.unpack_listing(self._tarpit.get(change.key, txn=self.txn))
+        number = self._journal(Action.AMEND, change.key, said, change.source)
+        self._put(change.key, said, number, listing.listed_ms, listing.contact_ms)
+
     def examined(self, addr: bytes) -> None:
         """Take a host out of archive; what lists it by now, perhaps the network around it, has its last contact."""
         contact_ms = self._forget_contact(addr)

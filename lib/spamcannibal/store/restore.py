@@ -3,23 +3,36 @@
     1  copy the backup to PATH.partial, as the store's owner, fsync
     2  enter the gate of the store; Unavailable if any process has it open
     3  rename PATH to PATH.before-restore (-2, -3, ... ), PATH.partial to PATH
+    4  count on from past the numbers that the store before had given
 
 A process that opens the path between the two renames finds nothing, and one that had opened the gate's file before
 finds that another stands there (gate.check_place); neither writes to what is not the store any more.
+
+Without step 4 numbers would be given twice, and a secondary whose serial is one of them would take other changes for
+those that it has. So it finds a hole instead, and fetches the whole zone; the floor (prune.py) rises past the hole.
 """
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal import record
+from spamcannibal.errors import NeverListed, SpamCannibalError, StoreError, Unavailable
 from spamcannibal.store.backup import sync
+from spamcannibal.store.batch import Batch
+from spamcannibal.store.contacts import read_tally
+from spamcannibal.store.env import Env
 from spamcannibal.store.gate import FILE_NAME, Gate
-from spamcannibal.store.handles import DATA_MODE, NAMES
+from spamcannibal.store.handles import DATA_MODE, MIB, NAMES
+from spamcannibal.store.prune import FLOOR_KEY
+from spamcannibal.store.stores import Store
 
 WAIT_S = 5.0
+SPARE_SEQS = 1000
+UNREADABLE_SEQ = 1 << 24
 
 
 def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda count: None) -> Path | None:
@@ -36,7 +49,9 @@ def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda
     try:
         shutil.rmtree(partial, ignore_errors=True)
         _copy(source, partial, target if target.exists() else target.parent, progress)
-        return _swap(partial, target)
+        aside = _swap(partial, target)
+        _leap(target, _last_seq(aside) if aside else 0)
+        return aside
     except OSError as error:
         raise StoreError(f"{error.filename or target}: {error.strerror}") from None
     finally:
@@ -94,6 +109,33 @@ def _swap(partial: Path, target: Path) -> Path | None:
             gate.leave()
     finally:
         gate.close()
+
+
+def _last_seq(path: Path) -> int:
+    """Give the number of the newest change of the store that was there, a guess if it can't be read any more."""
+    try:
+        with Env(path, cache_bytes=MIB) as env:
+            return env.read(lambda: read_tally(env)).seq
+    except SpamCannibalError:
+        return UNREADABLE_SEQ
+
+
+def _leap(target: Path, past: int) -> None:
+    def write(batch: Batch) -> None:
+        seq = batch.tally.seq
+        if past > seq > 0:
+            batch.leap(past + SPARE_SEQS)
+            batch.put("meta", FLOOR_KEY, record.pack_seq(past + SPARE_SEQS))
+
+    with Env(target, cache_bytes=MIB) as env:
+        Store(env, _Nobody()).transact(time.time(), write)
+
+
+class _Nobody:
+    """A guard for what lists nothing."""
+
+    def check(self, key: bytes) -> None:
+        raise NeverListed(key, "nothing is listed here")
 
 
 def _aside(target: Path) -> Path:
