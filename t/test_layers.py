@@ -69,6 +69,7 @@ SHELLS = {
     "robot.intake",
     "robot.lmtp",
     "robot.mailout",
+    "robot.neighbours",
     "robot.pgp",
     "robot.whois",
     "robot.world",
@@ -88,11 +89,13 @@ SHELLS = {
 
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
+    ("jobs.asker", "remote.verdict"),
     ("jobs.blcheck", "remote.verdict"),
-    ("jobs.blpreen", "remote.verdict"),
     ("jobs.recheck", "remote.verdict"),
     ("jobs.rules", "remote.lists"),
     ("jobs.rules", "remote.verdict"),
+    ("robot.neighbours", "jobs.rules"),
+    ("robot.neighbours", "remote.verdict"),
     ("gather.figures", "dnsbl.metrics"),  # the lines of a metric
     ("gather.standing", "dnsbl.colours"),
     ("gather.writer", "dnsbl.colours"),

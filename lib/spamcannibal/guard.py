@@ -37,6 +37,15 @@ class Guard(Protocol):
         """Raise NeverListed if the key must not be listed."""
 
 
+def is_forbidden(guard: Guard, key: bytes) -> bool:
+    """Tell whether a guard forbids a key."""
+    try:
+        guard.check(key)
+    except NeverListed:
+        return True
+    return False
+
+
 class NeverList:
     """Disjoint ranges that must not be listed, each with the rule that says so."""
 

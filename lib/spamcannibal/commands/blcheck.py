@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spamcannibal.commands.common import dry_run_option, json_option, progress
+from spamcannibal.commands.common import dry_run_option, json_option, progress, verbose_option
 from spamcannibal.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("-v", "--verbose", is_flag=True, help="A line for each address, not only the summary.")
+@verbose_option
 @dry_run_option
 @json_option
 @click.pass_context

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spamcannibal.commands.common import dry_run_option, json_option, progress
+from spamcannibal.commands.common import dry_run_option, json_option, progress, verbose_option
 
 if TYPE_CHECKING:
     from spamcannibal.jobs.report import Report
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--all", "is_all", is_flag=True, help="All entries, not only those that knocked lately or end soon.")
-@click.option("-v", "--verbose", is_flag=True, help="A line for each address, not only the summary.")
+@verbose_option
 @dry_run_option
 @json_option
 @click.pass_context

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from spamcannibal.commands.common import dry_run_option, json_option, progress
+from spamcannibal.commands.common import dry_run_option, json_option, progress, verbose_option
 
 if TYPE_CHECKING:
     from spamcannibal.jobs.report import Report
@@ -16,7 +16,7 @@ CHECKED_LEAST_S = 86_400
 
 
 @click.command()
-@click.option("-v", "--verbose", is_flag=True, help="A line for each address, not only the summary.")
+@verbose_option
 @dry_run_option
 @json_option
 @click.pass_context

@@ -18,14 +18,16 @@ a page, the asker's window and what is not settled yet.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from spamcannibal.addr import listing_key
 from spamcannibal.breaker import Admission, Breaker
-from spamcannibal.errors import NeverListed, Unavailable
+from spamcannibal.errors import Unavailable
+from spamcannibal.guard import is_forbidden
+from spamcannibal.jobs.asker import Asker
 from spamcannibal.jobs.report import Report
 from spamcannibal.jobs.rules import Answer, Finding, Judgement, Rules, by_block, early, late
 from spamcannibal.record import Checked
@@ -36,13 +38,6 @@ from spamcannibal.store.stores import Hearsay, NewListing, Store
 
 PAGE_LIMIT = 1000
 SETTLE_LIMIT = 500
-
-
-class Asker(Protocol):
-    """remote.client.Client."""
-
-    def pointers(self, addrs: Sequence[bytes]) -> dict[bytes, Pointers]: ...
-    def stream(self, addrs: Iterable[bytes]) -> Iterator[tuple[bytes, list[Verdict]]]: ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +141,7 @@ class BlCheck:
             is_first, self._last_key = key != self._last_key, key
             if known.is_listed:
                 self._forget(addr, "listed_already")
-            elif self._is_never(key):
+            elif is_forbidden(self._store.guard, key):
                 self._settled.never += 1
                 self._forget(addr, "never_listed")
             elif known.checked is not None and not known.checked.unknown and known.checked.checked_ms >= fresh_ms:
@@ -157,13 +152,6 @@ class BlCheck:
                 unknown = known.checked.unknown if known.checked is not None else 0
                 candidates.append(_Candidate(addr, key, unknown, Judgement(Answer.PASS)))
         return candidates
-
-    def _is_never(self, key: bytes) -> bool:
-        try:
-            self._store.guard.check(key)
-        except NeverListed:
-            return True
-        return False
 
     def _decide(self, candidate: _Candidate, judgement: Judgement) -> None:
         """Take an address to where its judgement sends it."""

@@ -9,27 +9,20 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from spamcannibal.breaker import Admission, Breaker
-from spamcannibal.errors import NeverListed, Unavailable
+from spamcannibal.errors import Unavailable
+from spamcannibal.guard import is_forbidden
+from spamcannibal.jobs.asker import Asker
 from spamcannibal.jobs.recheck import Fate, Heard, Outlook, address_of, needs_pointers, rejudge, zones_to_ask
 from spamcannibal.jobs.report import Report
 from spamcannibal.jobs.rules import Finding, Rules
-from spamcannibal.remote.verdict import Pointers, Verdict
 from spamcannibal.store import examine
 from spamcannibal.store.examine import Entry, Refresh, Removal
 from spamcannibal.store.stores import Hearsay, NewListing, Store
 
 PAGE_LIMIT = 1000
 SOURCE = "blpreen"
-
-
-class Asker(Protocol):
-    """remote.client.Client."""
-
-    def pointers(self, addrs: Sequence[bytes]) -> dict[bytes, Pointers]: ...
-    def verdicts(self, addrs: Sequence[bytes], zones: Sequence[str] | None = None) -> dict[bytes, list[Verdict]]: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ class BlPreen:
     def _preen(self, page: list[Entry]) -> None:
         wanted = [entry for entry in page if self._is_wanted(entry)]
         self.report.counts["not_due"] += len(page) - len(wanted)
-        forbidden = {entry.key for entry in wanted if self._is_never(entry.key)}
+        forbidden = {entry.key for entry in wanted if is_forbidden(self._store.guard, entry.key)}
         asked = [entry for entry in wanted if entry.key not in forbidden]
         heard = self._heard(asked)
         if self._plan.stop():  # what was not asked any more looks like an answer that did not come
@@ -106,13 +99,6 @@ class BlPreen:
         is_recent = entry.listing.contact_ms >= now_ms - self._plan.contact_s * 1000
         is_due = 0 < entry.listing.expiry_ms <= now_ms + self._plan.due_s * 1000
         return self._plan.is_all or is_recent or is_due
-
-    def _is_never(self, key: bytes) -> bool:
-        try:
-            self._store.guard.check(key)
-        except NeverListed:
-            return True
-        return False
 
     def _heard(self, entries: Sequence[Entry]) -> dict[bytes, Heard]:
         """Ask what decides about each entry; by key."""
