@@ -185,6 +185,10 @@ def test_hostile_forms_are_read_in_one_go() -> None:
         b"a: b\n\n" + b"> Received: x\n" + b"> y\n" * 60_000 + b"\n",
         b"a: b\n\n" + b"Received:" * 100_000,
         b"a: b\n\n" + b"-----BEGIN PGP MESSAGE-----\n" * 30_000,
+        mixed(TEXT, b"\n" + b"-----BEGIN PGP SIGNATURE-----\n" * 30_000, kind=PGP_SIGNED),
+        mixed(b"Content-Disposition: x; file" + b"name=" * 40_000 + b"\n\nx"),
+        b"From: " + b"a" * 200_000 + b"\n\nx",
+        b"From: " + b"a@" * 100_000 + b"\n\nx",
         b"a: b\nContent-Transfer-Encoding: quoted-printable\n\n" + b"=" * 1_000_000,
         b"a: b\nContent-Transfer-Encoding: base64\n\n" + b"A=" * 500_000,
         b"a: b\nContent-Type: text/plain; charset=iso-2022-jp\n\n" + b"\x1b$B" * 300_000,
@@ -306,7 +310,8 @@ def test_the_outermost_and_first_counts() -> None:
 
 
 def test_cleartext_is_without_frame_and_escapes() -> None:
-    assert Clearsigned(CLEAR).cleartext() == b"- dash\ntext".replace(b"- dash", b"dash")
+    assert Clearsigned(CLEAR).cleartext() == b"dash\ntext"
+    assert Clearsigned(CLEAR.replace(b"\n", b"\r\n")).cleartext() == b"dash\ntext"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ BRIEF_HEADER_LINES = 3
 
 _MESSAGES = {"message/rfc822", "message/global"}
 _HEADERS = {"text/rfc822-headers", "message/global-headers"}
-_FILES = re.compile(r'name\*?=[^;]*\.eml"?\s*(;|$)', re.IGNORECASE)
+_FILES = re.compile(r'name\*?=[^;]{0,255}\.eml"?\s*(;|$)', re.IGNORECASE)
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,60}:(\s|$)")
 _QUOTED_FIELD = re.compile(r"[^A-Za-z0-9]{0,40}[^\W\d_][\w-]{0,40}:\s+\S")
 

@@ -16,7 +16,7 @@ _ENDS = {
     b"MESSAGE": re.compile(rb"^-----END PGP MESSAGE-----", re.MULTILINE),
     b"SIGNED MESSAGE": re.compile(rb"^-----END PGP SIGNATURE-----", re.MULTILINE),
 }
-_SIGNATURE = re.compile(rb"^-----BEGIN PGP SIGNATURE-----.*?^-----END PGP SIGNATURE-----", re.MULTILINE | re.DOTALL)
+_SIGNATURE = re.compile(rb"^-----BEGIN PGP SIGNATURE-----", re.MULTILINE)
 _TEXT_LIKE = {"application/octet-stream", "application/pgp", "application/pgp-encrypted", "application/pgp-keys"}
 
 
@@ -43,7 +43,7 @@ class Clearsigned:
 
     def cleartext(self) -> bytes:
         """Return the text without its frame and dash escapes, unchecked: for show, not for belief."""
-        text = re.sub(rb"^-----BEGIN PGP SIGNED.*?\n(?:[^\n]*\S[^\n]*\n)*\s*?\n", b"", self.armor)
+        text = self.armor.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
         return re.sub(rb"^- ", b"", text.partition(b"\n-----BEGIN PGP SIGNATURE")[0], flags=re.MULTILINE)
 
 
@@ -80,10 +80,13 @@ def _signed(entity: Entity) -> Signed:
     if len(entity.parts) < 2:
         raise WireError(f"multipart/signed cut off: got {len(entity.parts)} parts, want the message and its signature")
     message, signature = entity.parts[:2]
-    armor = _SIGNATURE.search(signature.content())
-    if not armor:
+    text = signature.content()
+    begin = _SIGNATURE.search(text)
+    end = _ENDS[b"SIGNED MESSAGE"].search(text, begin.end()) if begin else None
+    if not begin or not end:
         raise WireError("multipart/signed without a PGP signature, or with one cut off: want it in the second part")
-    return Signed(re.sub(rb"\r?\n", b"\r\n", message.raw[message.start : message.end]), armor[0] + b"\n")
+    content = re.sub(rb"\r?\n", b"\r\n", message.raw[message.start : message.end])
+    return Signed(content, text[begin.start() : end.end()] + b"\n")
 
 
 def _inline(text: bytes) -> Iterator[Encrypted | Clearsigned]:

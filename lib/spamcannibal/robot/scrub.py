@@ -22,7 +22,7 @@ _SIGNS = ("@", "=", "%40", "&#64;", "&#064;", "&#x40;", "&commat;", "(at)", "[at
 _CIPHERS = ("TLS_", "ECDHE-", "DHE-", "AES", "SHA")
 
 _URL = re.compile(rf"\b(https?://)([^\s<>\"'/?#]{{1,{URL_LIMIT}}})([^\s<>\"']{{0,{URL_LIMIT}}})", re.IGNORECASE)
-_URL_END = re.compile(r"[).,;:!*]+$")
+_URL_END = ").,;:!*"
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9._~-]{0,24}|\[token\]")
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{TOKEN_LENGTH},}}={{0,2}}")
 _HOP_ADDR = re.compile(
@@ -148,10 +148,9 @@ def _forms(address: str) -> Iterator[str]:
 def _url(match: re.Match[str]) -> str:
     """Return a URL without what may tell its reader apart."""
     scheme, authority, rest = match.groups()
-    end = _URL_END.search(rest or authority)
-    tail = end[0] if end else ""
-    if tail:
-        authority, rest = (authority, rest[: -len(tail)]) if rest else (authority[: -len(tail)], "")
+    whole = authority + rest
+    bare = whole.rstrip(_URL_END)
+    authority, rest, tail = bare[: len(authority)], bare[len(authority) :], whole[len(bare) :]
     user, at, host = authority.rpartition("@")
     host = ".".join("[token]" if _is_telling(label, 16) else label for label in host.split("."))
     path, query, _ = _split(rest)
