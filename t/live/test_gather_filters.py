@@ -21,7 +21,6 @@ SPAM, HAM = "bulk offer", "good morning"
 MAIL = "From: <a@example.org>\r\nTo: <b@example.net>\r\nSubject: {}\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n"
 # The mail that every filter must reject (GTUBE) won't do: Rspamd exports nothing of it.
 RULE = '{{ type = "header"; header = "subject"; regexp = true; map = "{path}/{name}"; score = {score}; }}'
-)
 # No network, and no thousands of patterns to compile, which takes half a minute.
 OPTIONS = """\
 dns {{ nameserver = ["127.0.0.1"]; timeout = 0.1s; retransmits = 1; }}
