@@ -150,7 +150,7 @@ def compete(scene: Scene, store: Store, addresses: list[bytes], rounds: int) -> 
             if turn >= 0:
                 note(pairs, costs, prefix, got)
     check_sample(scene.folder / "sample.one", addresses)
-    figures["slowest_under_changes_ms"] = under_changes(scene, candidates["one"], store, addresses)
+    figures |= under_changes(scene, candidates["one"], store, addresses)
     figures |= {name: sorted(values)[len(values) // 2] for name, values in sorted(costs.items())}
     report("dnsbl", pairs, {"listed": len(addresses), **pairs.medians(), **figures})
 
@@ -166,7 +166,7 @@ def bench_large(scene: Scene, counts: list[int]) -> None:
     with contextlib.closing(open_store(load(scene.folder / "one.toml"))) as store:
         for done, count in zip([0, *counts], counts, strict=False):
             progress_line(f"listing {count} addresses")
-            fill(store, addresses[done:count])
+            fill(store, sorted(addresses[done:count]))  # in the order of the tree: it outgrows the cache
             ((server, took_s, memory),) = start(scene, {"one": ours["one"]})
             figures |= {f"start_{count}_s": took_s, f"memory_above_bare_{count}_mb": (memory - bare) / 1e6}
             end(server)
@@ -343,10 +343,11 @@ def head(reply: dnslib.DNSRecord, want: dnslib.DNSRecord) -> tuple[str, list[dns
     return str(header), reply.questions
 
 
-def under_changes(scene: Scene, who: Candidate, store: Store, addresses: list[bytes]) -> float:
-    """Return the ms of the slowest answer, one query in flight, while changes arrive."""
+def under_changes(scene: Scene, who: Candidate, store: Store, addresses: list[bytes]) -> dict[str, float]:
+    """Return the ms of the slowest answer, one query in flight, while changes arrive, and how many a second did."""
     progress_line("changes arriving")
     done = threading.Event()
+    rates = []
 
     def change() -> None:
         began, count = time.monotonic(), 0
@@ -356,14 +357,16 @@ def under_changes(scene: Scene, who: Candidate, store: Store, addresses: list[by
             store.list([NewListing(key, source="bench", flags=PUBLISHED) for key in keys], time.time())
             count += 2000
             time.sleep(max(0.0, began + count / CHANGES_PER_S - time.monotonic()))
+        rates.append(count / (time.monotonic() - began))
 
     writer = threading.Thread(target=change)
     writer.start()
     try:
-        return float(ask(scene, who, "loopback", 1, 1, max(3.0, scene.seconds * 4))["slowest_ms"])
+        slowest_ms = float(ask(scene, who, "loopback", 1, 1, max(3.0, scene.seconds * 4))["slowest_ms"])
     finally:
         done.set()
         writer.join()
+    return {"slowest_under_changes_ms": slowest_ms, "changes_per_s": rates[0]}
 
 
 def note(pairs: Pairs, costs: dict[str, list[float]], prefix: str, got: dict[str, tuple[float, float]]) -> None:
