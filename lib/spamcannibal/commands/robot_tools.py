@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,12 @@ from spamcannibal.commands.common import open_store
 from spamcannibal.commands.received import read_limits, read_ours
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
+from spamcannibal.remote.verdict import Pointers
 from spamcannibal.robot.folder import Folder
 from spamcannibal.robot.gate import Gate
 from spamcannibal.robot.intake import Robot, Rules, Tools
 from spamcannibal.robot.mailout import Mailer
+from spamcannibal.robot.neighbours import Neighbours
 from spamcannibal.robot.pgp import Gpg, Pgp
 from spamcannibal.robot.plan import Terms
 from spamcannibal.robot.policy import Submitter
@@ -25,6 +27,7 @@ from spamcannibal.robot.redact import Rules as Redaction
 from spamcannibal.robot.world import BREAKER_AGE_S, Breakers
 from spamcannibal.settings import Settings
 from spamcannibal.settings.robot import RobotSettings
+from spamcannibal.store.stores import Store
 
 KEYS_FOLDER = "gnupg"
 Kind = Literal["mail", "daemon", "files"]
@@ -57,6 +60,7 @@ def open_robot(settings: Settings, log: EventLog, kind: Kind = "mail", is_dry: b
             strangers=strangers,
             originals=Folder(home / "originals", robot.originals, robot.kept_s),
             log=log,
+            neighbours=neighbours_of(settings, store, log),
         )
         ours = read_ours(settings)
         addresses = tuple(each for each in robot.hide if "@" in each)
@@ -68,6 +72,20 @@ def open_robot(settings: Settings, log: EventLog, kind: Kind = "mail", is_dry: b
         yield Robot(Rules(terms, limits, robot.replay_window_s, address, is_mail, is_dry), tools)
     finally:
         store.close()
+
+
+def neighbours_of(settings: Settings, store: Store, log: EventLog) -> Neighbours | None:
+    """Return what lists the neighbours of a source, None if that is off. The resolvers are asked when it is used."""
+    if not settings.robot.neighbours:
+        return None
+    from spamcannibal.commands.running import generic_rule
+    from spamcannibal.remote.client import Client
+
+    def ask(addrs: Sequence[bytes]) -> Mapping[bytes, Pointers]:
+        with Client(settings.remote, (), log) as client:
+            return client.pointers(addrs)
+
+    return Neighbours(store, generic_rule(settings), ask, log)
 
 
 def keys_of(robot: RobotSettings) -> Callable[[], Pgp]:

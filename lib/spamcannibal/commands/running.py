@@ -115,6 +115,11 @@ def load_rules(settings: Settings, store: Store) -> Rules:
     )
 
 
+def generic_rule(settings: Settings) -> Rules:
+    """Give the rule about generic names alone."""
+    return Rules(patterns=_patterns(settings.jobs), terms=_terms(settings.jobs))
+
+
 def _terms(jobs: JobsSettings) -> Mapping[Kind, Terms]:
     return {
         Kind.BLOCK: Terms(jobs.block_text, jobs.block_expires_s),

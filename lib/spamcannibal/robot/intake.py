@@ -29,6 +29,7 @@ from spamcannibal.robot.folder import Folder
 from spamcannibal.robot.gate import Gate, Mark, Proven
 from spamcannibal.robot.mailout import Mailer
 from spamcannibal.robot.message import Entity, Limits, read_entity
+from spamcannibal.robot.neighbours import Neighbours
 from spamcannibal.robot.orders import orders
 from spamcannibal.robot.outcome import Outcome
 from spamcannibal.robot.pgp import Pgp
@@ -70,6 +71,7 @@ class Tools:
     strangers: Folder
     originals: Folder
     log: EventLog
+    neighbours: Neighbours | None = None
 
 
 class Robot:
@@ -100,6 +102,10 @@ class Robot:
                 self._keep(self._tools.dead, raw, plan.outcome.reason, now)
             self._write(plan, proven, now)
         is_told = reply is not None and self._send(reply, mail, now)
+        if self._tools.neighbours and plan.outcome.kind == "listed":
+            with self._turn:
+                world = StoredWorld(self._tools.store, self._tools.breaker, now)
+                self._tools.neighbours.list_around(plan.outcome.keys, proven.submitter.source, world, now)
         return replace(plan.outcome, is_told=is_told)
 
     def _check_fresh(self, proven: Proven, now: float) -> None:

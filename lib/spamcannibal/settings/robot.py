@@ -43,6 +43,7 @@ class RobotSettings(Struct, frozen=True):
     text: str = ""
     expires_s: Annotated[float, Meta(ge=0, le=10 * 365 * 86400)] = 0.0
     hide: tuple[str, ...] = ()
+    neighbours: bool = False
     refusals: Literal["bounce", "keep"] = "bounce"
     sendmail: str = "/usr/sbin/sendmail"
     smtp: str = ""
@@ -102,16 +103,16 @@ def is_base_url(text: str) -> bool:
 
 
 def conflicts(settings: RobotSettings) -> Iterator[tuple[str, str]]:
-    """Yield (key, the rest of the message) for submitters that nobody could be, or that may too much."""
+    """Yield (section.key, the rest of the message) for submitters that nobody could be, or that may too much."""
     for i, each in enumerate(settings.submitter):
         where = f"[{i}]"
         proofs = sum(map(bool, (each.fingerprint, each.dkim, each.header)))
         if proofs != 1:
-            yield "submitter", f"{where}: got {proofs} of fingerprint, dkim and header, want exactly one"
+            yield "robot.submitter", f"{where}: got {proofs} of fingerprint, dkim and header, want exactly one"
         elif "command" in each.roles and not each.fingerprint:
-            yield "submitter", f"{where}.roles: command is for those who sign, want a fingerprint"
+            yield "robot.submitter", f"{where}.roles: command is for those who sign, want a fingerprint"
     if settings.address and not settings.key:
-        yield "key", ": missing, want the robot's own key to sign answers; `spamcannibal robot key new` makes it"
+        yield "robot.key", ": missing, want the robot's own key to sign answers; `spamcannibal robot key new` makes it"
 
 
 def resolved(settings: RobotSettings, base: Path) -> RobotSettings:
