@@ -9,20 +9,23 @@ The first bytes tell the protocol, so one port serves every kind of client:
 | get | tcp_table of Postfix | stays |
 | a digit | socketmap of Postfix | stays |
 | { or [ | JSON lines (jsons.py), each answered by a line | stays |
+| NUL | a milter's session (milter_session.py) | stays |
 | a capital letter | an HTTP request (http.py) | ends |
 
 A line counts only with its newline: what is cut short may name another address.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from spamcannibal.errors import WireError
 from spamcannibal.gather import http, jsons, postfix
 from spamcannibal.gather.desk import Desk
 from spamcannibal.gather.line import LINE_LIMIT_BYTES, Refused, parse_line
+from spamcannibal.gather.milter_session import Session
 from spamcannibal.gather.reporters import Peer
 
-JSON_LIMIT_BYTES = 65536
+JSON_LIMIT_BYTES = 1 << 18  # a line of some 500 reports with reasons
 _CUT = Refused("cut_short", "the connection ended within a line; want LF after it")
 
 Step = Callable[[bytes], tuple[bytes, bytes] | None]
@@ -76,6 +79,8 @@ class Conversation:
             return self._keep(self._socketmap)
         if first in (b"{", b"["):
             return self._keep(self._json)
+        if first == b"\0":
+            return self._keep(partial(self._milter, Session(self._judge)))
         word = data[:LINE_LIMIT_BYTES].partition(b"\n")[0].partition(b" ")[0]
         if b"=" in word:
             return self._keep(self._policy)
@@ -119,6 +124,15 @@ class Conversation:
         self.is_kept = True
         key = postfix.parse_tcp_request(line.removesuffix(b"\r"))
         return postfix.tcp_reply(self._desk.lookup("", key, self._is_known)), rest
+
+    def _milter(self, session: Session, data: bytes) -> tuple[bytes, bytes] | None:
+        taken = session.step(data)
+        self.is_kept = self.is_kept or taken is not None
+        self.is_over = session.is_over
+        return taken
+
+    def _judge(self, addr: bytes | None) -> tuple[str, str] | None:
+        return self._desk.client(addr, self._is_known)
 
     def _json(self, data: bytes) -> tuple[bytes, bytes] | None:
         line, end, rest = data.partition(b"\n")
