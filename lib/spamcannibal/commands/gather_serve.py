@@ -55,7 +55,7 @@ class _Source:
 
     def parts(self, settings: Settings) -> Parts:
         gather, v6_plen = settings.gather, settings.guard.v6_prefix
-        manner = Manner(_origins(gather.ask), gather.act, gather.text, v6_plen, gather.observe)
+        manner = Manner(_origins(gather.ask), gather.act, gather.text, v6_plen, gather.observe, gather.milter_act)
         reporters = Reporters(map(reporter, gather.reporter))
         return Parts(terms(gather), reporters, manner, read_never_list(settings))
 

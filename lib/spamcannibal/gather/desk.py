@@ -11,6 +11,8 @@ Postfix says by `policy_context` what it wants; Exim and others by the verb:
 | dunno, reject, defer | it gets this action |
 | black, white, yellow, brown, nobl, and perhaps a reason | the client is reported so; the action is DUNNO |
 
+A milter hears of a client when he connects: one that is listed gets `milter_act`.
+
 An authenticated client (sasl_username) is neither refused nor reported. The names of socketmap are reject and defer
 (the action), colour, text; all but colour know listed clients only.
 """
@@ -43,6 +45,7 @@ class Manner:
     text: str = "$ is listed for sending spam"
     v6_plen: int = 64
     is_observing: bool = False
+    milter_act: str = "reject"
 
 
 class Desk:
@@ -112,6 +115,15 @@ class Desk:
         listed = self._listed(address) if is_known else None
         act = word if word in ACTIONS else self.manner.act
         return DUNNO if listed is None else access(act, listed)
+
+    def client(self, addr: bytes | None, is_known: bool) -> tuple[str, str] | None:
+        """Return act and text for a client that a milter hears of, None to let him in; local ones have no addr."""
+        self.sink.counts["milter"] += 1
+        act = self.manner.milter_act
+        if addr is None or not is_known or act == "dunno":
+            return None
+        listed = self._listed(format_addr(addr))
+        return None if listed is None else (act, listed)
 
     def lookup(self, name: str, key: str, is_known: bool) -> str | None:
         """Return the value of a key in one of our maps, None if it has none; "" is the map of tcp_table."""

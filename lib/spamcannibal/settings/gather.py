@@ -57,6 +57,7 @@ class GatherSettings(Struct, frozen=True):
     addresses: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     ask: tuple[str, ...] = ("127.0.0.0/8", "::1", "local")
     act: Literal["dunno", "reject", "defer"] = "dunno"
+    milter_act: Literal["dunno", "reject", "defer"] = "reject"
     text: str = "$ is listed for sending spam"
     observe: bool = False
     user: str = ""
