@@ -45,6 +45,7 @@ setup(
         "click>=8.1",
         "dkimpy>=1.1",
         "dnslib>=0.9.23",
+        "dnspython>=2.6",
         "matplotlib>=3.7",
         "msgspec>=0.18",
         "python-gnupg>=0.5",

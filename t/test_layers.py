@@ -62,6 +62,7 @@ SHELLS = {
     "jobs.blcheck",
     "jobs.blpreen",
     "jobs.cleanup",
+    "robot.catcher",
     "robot.dkimcheck",
     "robot.feed",
     "robot.folder",
@@ -71,6 +72,8 @@ SHELLS = {
     "robot.mailout",
     "robot.neighbours",
     "robot.pgp",
+    "robot.smtploop",
+    "robot.trapserver",
     "robot.whois",
     "robot.world",
     "remote.catalogue",
@@ -120,11 +123,12 @@ KNOWS_SETTINGS = {"tarpit.notes"}
 
 # Outside library -> where it may stand, as module prefixes.
 OUTSIDE = {
-    "aiosmtpd": ("robot.lmtp",),
+    "aiosmtpd": ("robot.lmtp", "robot.trapserver"),
     "berkeleydb": ("store.",),
     "cachetools": ("dnsbl.", "remote.", "gather.", "web."),
     "click": ("commands.",),
     "dkim": ("robot.dkimcheck",),
+    "dns": ("robot.dkimcheck",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),

@@ -1,5 +1,6 @@
 """The mail robot from a message to the store: what is listed, what is refused and why, what is told to whom."""
 
+import base64
 import email
 import email.policy
 import json
@@ -10,9 +11,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import dkim
+import dns.resolver
+import dnslib
 import pytest
 
 import robotkit
+from helpers.faulty_dns import FaultyDns, rcode
 from robotkit import entity, mail, spam
 from robotsite import Site, make_cast
 from spamcannibal.addr import parse_key
@@ -145,6 +150,36 @@ def test_what_a_message_says_beside_the_signed_part_is_not_looked_at(site, cast)
     assert site.robot(mail("eve@example.org", 'multipart/mixed; boundary="x"', outer)).exit_code == 0
     assert site.listed() == {"203.0.113.9"}
     assert [answer["To"] for answer in site.answers()] == ["alice@example.org"]
+
+
+def test_a_sender_whose_domain_vouches_by_dkim_may_report_once(site, cast, monkeypatch):
+    private = subprocess.run(["openssl", "genrsa", "-traditional", "2048"], capture_output=True, check=True).stdout
+    argv = ["openssl", "rsa", "-pubout", "-outform", "DER"]
+    public = subprocess.run(argv, input=private, capture_output=True, check=True).stdout
+    record = dnslib.TXT(chunks(b"v=DKIM1; k=rsa; p=" + base64.b64encode(public)))
+    with (site.path / "spamcannibal.toml").open("a") as file:
+        file.write('[[robot.submitter]]\nname = "partner"\ndkim = "example.com"\n')
+    body = entity(spam("203.0.113.9")).partition(b"\r\n\r\n")[2]
+    raw = mail("bob@example.com", 'multipart/mixed; boundary="in"', body).partition(b"\n")[2]  # no Return-Path
+    covered = [b"from", b"to", b"subject", b"content-type"]
+    made = dkim.sign(raw, b"s1", b"example.com", private, include_headers=covered, linesep=b"\n")
+    signed = made.replace(b"\r\n", b"\n") + raw
+    with FaultyDns() as server:
+        resolver = dns.resolver.Resolver(configure=False)
+        resolver.nameservers, resolver.port = ["127.0.0.1"], server.port
+        monkeypatch.setattr(dns.resolver, "default_resolver", resolver)
+        server.on("s1._domainkey.example.com", rcode(2), lambda asked: asked.send(asked.reply(asked.rr(record, "TXT"))))
+        done = site.robot(signed)
+        assert (done.exit_code, "can't look up s1._domainkey" in done.stderr) == (75, True)
+        assert site.robot(signed).exit_code == 0
+        assert site.listed() == {"203.0.113.9"}
+        assert [answer["To"] for answer in site.answers()] == ["bob@example.com"]
+        assert "replayed" in site.robot(signed.replace(b"Message-ID: <", b"Message-ID: <x", 1)).stdout
+        assert site.robot(raw.replace(b"bob@example.com", b"eve@example.com")).exit_code == 65
+
+
+def chunks(text):
+    return [text[at : at + 200] for at in range(0, len(text), 200)]
 
 
 # Refusals: (mail, why, is its submitter told).

@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 
 import dkim
+import dns.exception
+import dns.name
+import dns.resolver
 
 from spamcannibal.errors import Unavailable
 from spamcannibal.robot.message import Entity
@@ -31,24 +34,35 @@ def sender_of(entity: Entity) -> str:
     return (match[1] or match[2]).lower() if match else ""
 
 
-def verify(raw: bytes, sender: str, lookup: Lookup | None = None) -> list[Verified]:
+def look_up(name: bytes, timeout: float) -> bytes | None:
+    """Return the text at a name, None if there is none; dkimpy's own look-up takes SERVFAIL for that, too."""
+    text = name.decode("ascii", "replace")
+    try:
+        answer = dns.resolver.resolve(text, "TXT", lifetime=timeout, search=False)
+    except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer, dns.name.LabelTooLong, dns.name.EmptyLabel):
+        return None
+    except dns.exception.DNSException as error:
+        raise Unavailable(f"DKIM: can't look up {text}: {type(error).__name__}") from None
+    return b"".join(next(iter(answer)).strings)
+
+
+def verify(raw: bytes, sender: str, lookup: Lookup = look_up) -> list[Verified]:
     """Return the signatures that hold for a message from `sender`; Unavailable if a key could not be looked up."""
     failed: list[str] = []
 
     def look(name: bytes, timeout: float = WAIT_S) -> bytes | None:
         try:
-            found: bytes | None = (lookup or dkim.get_txt)(name, timeout)
-        except Exception as error:  # dkimpy and the resolver below it have no common base
-            failed.append(f"{name.decode('ascii', 'replace')}: {type(error).__name__}")
+            return lookup(name, timeout)
+        except Unavailable as error:
+            failed.append(str(error))
             return None
-        return found
 
     message = dkim.DKIM(raw, timeout=WAIT_S)
     count = sum(name.lower() == b"dkim-signature" for name, _ in message.headers)
     found = [_one(message, number, sender, look) for number in range(min(count, SIGNATURES_LIMIT))]
     good = [each for each in found if each]
     if failed and not good:
-        raise Unavailable(f"DKIM: can't look up {failed[0]}")
+        raise Unavailable(failed[0])
     return good
 
 

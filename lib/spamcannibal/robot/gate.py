@@ -48,7 +48,7 @@ class Gate:
         self._submitters = submitters
         self._limits = limits
         self._pgp = pgp
-        self.lookup: dkimcheck.Lookup | None = None
+        self.lookup: dkimcheck.Lookup = dkimcheck.look_up
 
     def prove(self, entity: Entity) -> Proven:
         """Return who vouches for a message, and for what of it."""
