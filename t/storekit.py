@@ -1,6 +1,6 @@
 """What the tests of the store share: an open store, a plain table, and the comparison of a table with the store."""
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.guard import parse_never_list
 from spamcannibal.store.env import Env
 from spamcannibal.store.handles import NAMES
@@ -51,10 +51,10 @@ def check_whole(store):
     rows = {
         name: dict(env.read(lambda name=name: env.db(name).items())) for name in ("tarpit", "blcontrib", "evidence")
     }
-    listings = {key: record.unpack_listing(data) for key, data in rows["tarpit"].items()}
+    listings = {key: layout.unpack_listing(data) for key, data in rows["tarpit"].items()}
     assert rows["blcontrib"].keys() | rows["evidence"].keys() == listings.keys()
     assert not rows["blcontrib"].keys() & rows["evidence"].keys()
-    expiry = {row[8:]: record.unpack_seq(row[:8]) for row in env.read(lambda: env.db("expiry").keys())}
+    expiry = {row[8:]: layout.unpack_seq(row[:8]) for row in env.read(lambda: env.db("expiry").keys())}
     assert expiry == {key: listing.expiry_ms for key, listing in listings.items() if listing.expiry_ms}
     changes = store.read(0, 10**6)
     pruned_to = floor(store)
@@ -62,7 +62,7 @@ def check_whole(store):
     newest = {change.key: change.seq for change in changes}
     assert all(newest[key] == listing.seq for key, listing in listings.items())
     assert {row[1:] for row in env.read(lambda: env.db("history").keys())} == {
-        change.key + record.pack_seq(change.seq) for change in changes
+        change.key + layout.pack_seq(change.seq) for change in changes
     }
     counts = store.counts()
     assert counts["tarpit"] == len(listings) == counts["tarpit_v4"] + counts["tarpit_v6"]

@@ -3,7 +3,7 @@
 import pytest
 
 from jobkit import A, addr, cause
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.breaker import Breaker, Caps
 from spamcannibal.jobs.cleanup import Cleanup, Plan
 from spamcannibal.record import HEARSAY_CODE, Action, Checked, Contrib, Piece
@@ -105,14 +105,14 @@ def test_who_knocks_while_the_archive_is_swept_stays(store, monkeypatch):
 def damage(store):
     """Rows that belong to nothing: as a failing disk or a hand would leave them."""
     store.list([NewListing(bytes((9, 0, 0, n)), text="x", expiry_ms=ms(-5)) for n in range(6)], NOW)
-    contrib = record.pack_contrib(Contrib(HEARSAY_CODE, 0, (cause(A),)))
+    contrib = layout.pack_contrib(Contrib(HEARSAY_CODE, 0, (cause(A),)))
 
     def write(batch):
-        batch.put("evidence", addr("5.5.5.5"), record.pack_evidence([Piece(1, "x", b"y")]))
+        batch.put("evidence", addr("5.5.5.5"), layout.pack_evidence([Piece(1, "x", b"y")]))
         batch.put("blcontrib", addr("5.5.5.6"), contrib)
         batch.put("blcontrib", bytes((9, 0, 0, 0)), contrib)
-        batch.put("expiry", record.pack_seq(7) + addr("5.5.5.7"), b"")
-        batch.put("expiry", record.pack_seq(7) + bytes((9, 0, 0, 1)), b"")
+        batch.put("expiry", layout.pack_seq(7) + addr("5.5.5.7"), b"")
+        batch.put("expiry", layout.pack_seq(7) + bytes((9, 0, 0, 1)), b"")
         batch.drop("evidence", bytes((9, 0, 0, 2)))
         batch.tally.evidence += 1
         batch.tally.blcontrib += 2
@@ -130,8 +130,8 @@ def test_orphans_go_and_the_store_is_whole_again(store):
     assert report.counts["orphans"] == 6
     assert {(row["key"], row["done"]) for row in report.rows if row["done"] != "expired"} == {
         (addr("5.5.5.5"), "orphan of evidence"), (addr("5.5.5.6"), "orphan of blcontrib"),
-        (bytes((9, 0, 0, 0)), "orphan of blcontrib"), (record.pack_seq(7) + addr("5.5.5.7"), "orphan of expiry"),
-        (record.pack_seq(7) + bytes((9, 0, 0, 1)), "orphan of expiry"), (bytes((9, 0, 0, 2)), "orphan of tarpit"),
+        (bytes((9, 0, 0, 0)), "orphan of blcontrib"), (layout.pack_seq(7) + addr("5.5.5.7"), "orphan of expiry"),
+        (layout.pack_seq(7) + bytes((9, 0, 0, 1)), "orphan of expiry"), (bytes((9, 0, 0, 2)), "orphan of tarpit"),
     }  # fmt: skip
     assert found.counts["orphans"] >= 6
     assert list(check(store)) == []

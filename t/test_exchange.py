@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.addr import parse_key
 from spamcannibal.errors import StoreError, Unavailable, WireError
 from spamcannibal.guard import parse_never_list
@@ -199,17 +199,17 @@ def test_a_killed_backup_stops_holding_the_logs(tmp_path, store, monkeypatch):
 
 
 SPOILERS = {
-    "its journal record is lost": lambda db, txn: db("journal").delete(record.pack_seq(2), txn),
+    "its journal record is lost": lambda db, txn: db("journal").delete(layout.pack_seq(2), txn),
     "a reason is lost": lambda db, txn: db("evidence").delete(KEYS[1], txn),
-    "a reason too many": lambda db, txn: db("evidence").put(KEYS[2], record.pack_evidence([]), txn),
+    "a reason too many": lambda db, txn: db("evidence").put(KEYS[2], layout.pack_evidence([]), txn),
     "a reason without a listing": lambda db, txn: db("tarpit").delete(KEYS[2], txn),
-    "an expiry is lost": lambda db, txn: db("expiry").delete(record.pack_seq(5) + KEYS[1], txn),
-    "an expiry of nothing": lambda db, txn: db("expiry").put(record.pack_seq(9) + KEYS[2], b"", txn),
+    "an expiry is lost": lambda db, txn: db("expiry").delete(layout.pack_seq(5) + KEYS[1], txn),
+    "an expiry of nothing": lambda db, txn: db("expiry").put(layout.pack_seq(9) + KEYS[2], b"", txn),
     "history is lost": lambda db, txn: db("history").truncate(txn),
     "a record is damaged": lambda db, txn: db("tarpit").put(KEYS[0], b"\x01short", txn),
     "a record is of another version": lambda db, txn: db("archive").put(b"\1\1\1\1", b"\x07", txn),
-    "a key is none": lambda db, txn: db("archive").put(b"abc", record.merge_contact(None, 1, 1, 1), txn),
-    "the tally is wrong": lambda db, txn: db("meta").put(b"tally", record.pack_tally(record.Tally.empty()), txn),
+    "a key is none": lambda db, txn: db("archive").put(b"abc", layout.merge_contact(None, 1, 1, 1), txn),
+    "the tally is wrong": lambda db, txn: db("meta").put(b"tally", layout.pack_tally(record.Tally.empty()), txn),
 }
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 LIB = ROOT / "lib"
 CORE = LIB / "spamcannibal" / "core"
 
-GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "ranges", "record", "settings"}
+GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "layout", "ranges", "record", "settings"}
 HOST = {"service"}
 SHELLS = {
     "explain",

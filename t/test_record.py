@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.errors import StoreError
 from spamcannibal.record import Action, Cause, Change, Checked, Contact, Contrib, Hits, Listing, Mode, Piece, Tally
 
@@ -31,20 +31,20 @@ tallies = st.builds(
 )
 
 CODECS = {
-    "listing": (listings, record.pack_listing, record.unpack_listing),
-    "contact": (contacts, record.pack_contact, record.unpack_contact),
-    "contrib": (contribs, record.pack_contrib, record.unpack_contrib),
-    "evidence": (pieces, record.pack_evidence, record.unpack_evidence),
-    "change": (changes, record.pack_change, lambda data: record.unpack_change(7, data)),
-    "checked": (checked, record.pack_checked, record.unpack_checked),
-    "hits": (hits, record.pack_hits, record.unpack_hits),
-    "tally": (tallies, record.pack_tally, record.unpack_tally),
+    "listing": (listings, layout.pack_listing, layout.unpack_listing),
+    "contact": (contacts, layout.pack_contact, layout.unpack_contact),
+    "contrib": (contribs, layout.pack_contrib, layout.unpack_contrib),
+    "evidence": (pieces, layout.pack_evidence, layout.unpack_evidence),
+    "change": (changes, layout.pack_change, lambda data: layout.unpack_change(7, data)),
+    "checked": (checked, layout.pack_checked, layout.unpack_checked),
+    "hits": (hits, layout.pack_hits, layout.unpack_hits),
+    "tally": (tallies, layout.pack_tally, layout.unpack_tally),
     "removed": (
         st.tuples(contribs | st.none(), pieces.filter(bool) | st.just([])),
-        lambda pair: record.pack_removed(
-            record.pack_contrib(pair[0]) if pair[0] else None, record.pack_evidence(pair[1]) if pair[1] else None
+        lambda pair: layout.pack_removed(
+            layout.pack_contrib(pair[0]) if pair[0] else None, layout.pack_evidence(pair[1]) if pair[1] else None
         ),
-        record.unpack_removed,
+        layout.unpack_removed,
     ),
 }
 
@@ -80,23 +80,23 @@ def test_junk_is_a_value_or_a_store_error(name, junk):
 
 def test_a_record_of_another_version_says_so():
     with pytest.raises(StoreError, match="record version: got 2, want 1"):
-        record.unpack_listing(b"\x02" + bytes(36))
+        layout.unpack_listing(b"\x02" + bytes(36))
     with pytest.raises(StoreError, match="blcontrib: record version: got 1, want 2"):
-        record.unpack_contrib(b"\x01" + bytes(36))
+        layout.unpack_contrib(b"\x01" + bytes(36))
 
 
 @given(listing=listings)
 def test_the_state_of_a_listing_is_its_table_value(listing):
     value = record.table_value(listing.code, listing.mode, listing.flags)
-    assert record.listing_state(record.pack_listing(listing)) == value != 0
+    assert layout.listing_state(layout.pack_listing(listing)) == value != 0
     assert record.split_table_value(value) == (listing.code, listing.mode, listing.flags)
 
 
 @given(listing=listings, contact_ms=u64)
 def test_a_contact_only_moves_the_time_of_last_contact_and_only_forward(listing, contact_ms):
-    data = record.pack_listing(listing)
+    data = layout.pack_listing(listing)
     want = msgspec.structs.replace(listing, contact_ms=max(listing.contact_ms, contact_ms))
-    assert record.unpack_listing(record.with_contact(data, contact_ms)) == want
+    assert layout.unpack_listing(layout.with_contact(data, contact_ms)) == want
 
 
 def test_table_value_has_the_documented_bits():
@@ -111,8 +111,8 @@ def test_an_answer_code_outside_127_is_refused():
 
 @given(first=contacts, second=contacts)
 def test_merging_contacts_adds_counts_and_widens_the_times(first, second):
-    merged = record.unpack_contact(
-        record.merge_contact(record.pack_contact(first), second.count, second.first_ms, second.last_ms)
+    merged = layout.unpack_contact(
+        layout.merge_contact(layout.pack_contact(first), second.count, second.first_ms, second.last_ms)
     )
     assert merged.count == min(first.count + second.count, 2**32 - 1)
     assert merged.first_ms == min(first.first_ms, second.first_ms)
@@ -121,7 +121,7 @@ def test_merging_contacts_adds_counts_and_widens_the_times(first, second):
 
 def test_a_text_longer_than_its_length_field_is_refused():
     with pytest.raises(StoreError, match="65535"):
-        record.pack_evidence([Piece(1, "x" * 70000, b"")])
+        layout.pack_evidence([Piece(1, "x" * 70000, b"")])
 
 
 def test_tally_counts_by_family_and_length():

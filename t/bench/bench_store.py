@@ -36,7 +36,7 @@ from statistics import median
 from berkeleydb import db as bdb
 
 from bench.common import Pairs, percentile, progress_line, report
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal._core import AddrTable
 from spamcannibal.guard import parse_never_list
 from spamcannibal.record import Listing, Mode
@@ -50,7 +50,7 @@ BATCH = 1000
 CACHE_BYTES = 256 << 20
 FOLLOW_INTERVAL_S = 0.1  # the default of store.follow_interval_s
 SPAWN = multiprocessing.get_context("spawn")
-VALUE = record.pack_listing(Listing(record.PROVEN_CODE, Mode.DEFAULT, record.PUBLISHED, 1, 1, 0, 0))
+VALUE = layout.pack_listing(Listing(record.PROVEN_CODE, Mode.DEFAULT, record.PUBLISHED, 1, 1, 0, 0))
 MB = 1e6
 
 
@@ -255,7 +255,7 @@ def in_process(fill: Callable[[Connection], None]) -> tuple[int, int, int]:
 
 def states() -> Iterator[tuple[bytes, int]]:
     """Give what a follower reads: keys and numbers, each an object of its own."""
-    return ((key, record.listing_state(VALUE)) for key in hosts())
+    return ((key, layout.listing_state(VALUE)) for key in hosts())
 
 
 def fill_table(answer: Connection) -> None:

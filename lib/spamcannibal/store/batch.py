@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.errors import Unavailable
 from spamcannibal.record import Action, Cause, Change, Contrib, Listing, Mode, Piece
 from spamcannibal.store.contacts import match, read_tally, touch, write_tally
@@ -28,7 +28,7 @@ Pieces = list[Piece]  # inside the class, `list` is the method
 
 def history_row(key: bytes, seq: int) -> bytes:
     """Give the key of history: the length in front keeps the rows of one key together."""
-    return bytes((len(key),)) + key + record.pack_seq(seq)
+    return bytes((len(key),)) + key + layout.pack_seq(seq)
 
 
 class Hearsay(msgspec.Struct, frozen=True):
@@ -82,19 +82,19 @@ class Batch:
         """List or amend; give the journal record's number, or the one that already says so."""
         raw = self._tarpit.get(item.key, txn=self.txn)
         if item.contrib is not None and raw is not None and self._evidence.exists(item.key, txn=self.txn):
-            return record.unpack_listing(raw).seq
+            return layout.unpack_listing(raw).seq
         code = self._justify(item, is_new=raw is None)
         wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
         if raw is None:
             return self._insert(item.key, wanted, item.source)
-        return self._change(item.key, record.unpack_listing(raw), wanted, item.source)
+        return self._change(item.key, layout.unpack_listing(raw), wanted, item.source)
 
     def amend(self, key: bytes, changes: "Amendment", source: str) -> int:
         """Change what is not None in changes; give the number, 0 if the key is not listed."""
         raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return 0
-        old = record.unpack_listing(raw)
+        old = layout.unpack_listing(raw)
         given = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None}
         return self._change(key, old, msgspec.structs.replace(self._wanted(old), **given), source)
 
@@ -103,22 +103,22 @@ class Batch:
         raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return 0
-        old = record.unpack_listing(raw)
+        old = layout.unpack_listing(raw)
         self._tarpit.delete(key, self.txn)
         self.tally.count(key, -1)
         if old.expiry_ms:
-            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self.txn)
+            self._expiry.delete(layout.pack_seq(old.expiry_ms) + key, self.txn)
         contrib, evidence = (self._take(store, key) for store in (self._blcontrib, self._evidence))
         self.tally.blcontrib -= contrib is not None
         self.tally.evidence -= evidence is not None
         ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
-        return self._journal(Action.UNLIST, key, ended, source, record.pack_removed(contrib, evidence))
+        return self._journal(Action.UNLIST, key, ended, source, layout.pack_removed(contrib, evidence))
 
     def restore(self, key: bytes, wanted: "Wanted", contrib: Contrib | None, pieces: Pieces, source: str) -> int:
         """Make a listing what it was, with its reasons: hearsay or evidence, not both; give the number."""
         for name, data in (
-            ("blcontrib", record.pack_contrib(contrib) if contrib else None),
-            ("evidence", record.pack_evidence(pieces) if pieces else None),
+            ("blcontrib", layout.pack_contrib(contrib) if contrib else None),
+            ("evidence", layout.pack_evidence(pieces) if pieces else None),
         ):
             store = self._env.db(name)
             had = self._take(store, key) is not None
@@ -128,20 +128,20 @@ class Batch:
         raw = self._tarpit.get(key, txn=self.txn)
         if raw is None:
             return self._insert(key, wanted, source)
-        return self._change(key, record.unpack_listing(raw), wanted, source)
+        return self._change(key, layout.unpack_listing(raw), wanted, source)
 
     def leap(self, seq: int) -> None:
         """Go on counting past `seq`, by saying the newest change once more; see restore.py."""
-        raw = self._journals.get(record.pack_seq(self.tally.seq), txn=self.txn)
+        raw = self._journals.get(layout.pack_seq(self.tally.seq), txn=self.txn)
         if raw is None or self.tally.seq > seq:
             return
-        change = record.unpack_change(self.tally.seq, raw)
+        change = layout.unpack_change(self.tally.seq, raw)
         said = Wanted(change.code, change.mode, change.flags, change.expiry_ms, change.text)
         self.tally.seq = seq
         if change.action is Action.UNLIST:
             self._journal(Action.UNLIST, change.key, said, change.source)
             return
-        listing = record.unpack_listing(self._tarpit.get(change.key, txn=self.txn))
+        listing = layout.unpack_listing(self._tarpit.get(change.key, txn=self.txn))
         number = self._journal(Action.AMEND, change.key, said, change.source)
         self._put(change.key, said, number, listing.listed_ms, listing.contact_ms)
 
@@ -158,7 +158,7 @@ class Batch:
     def seq_of(self, key: bytes) -> int:
         """Give the number of a listing's newest change, 0 if the key is not listed."""
         raw = self._tarpit.get(key, txn=self.txn)
-        return record.unpack_listing(raw).seq if raw is not None else 0
+        return layout.unpack_listing(raw).seq if raw is not None else 0
 
     def put(self, name: str, key: bytes, data: bytes) -> None:
         """Write a row of a database that is not tallied."""
@@ -182,21 +182,21 @@ class Batch:
             return old.seq
         seq = self._journal(Action.AMEND, key, wanted, source)
         if old.expiry_ms and old.expiry_ms != wanted.expiry_ms:
-            self._expiry.delete(record.pack_seq(old.expiry_ms) + key, self.txn)
+            self._expiry.delete(layout.pack_seq(old.expiry_ms) + key, self.txn)
         self._put(key, wanted, seq, old.listed_ms, old.contact_ms)
         return seq
 
     def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
         said = (wanted.code, wanted.mode, wanted.flags)
         listing = Listing(*said, listed_ms, contact_ms, wanted.expiry_ms, seq, bool(wanted.text))
-        self._tarpit.put(key, record.pack_listing(listing), self.txn)
+        self._tarpit.put(key, layout.pack_listing(listing), self.txn)
         if wanted.expiry_ms:
-            self._expiry.put(record.pack_seq(wanted.expiry_ms) + key, b"", self.txn)
+            self._expiry.put(layout.pack_seq(wanted.expiry_ms) + key, b"", self.txn)
 
     def _wanted(self, listing: Listing) -> "Wanted":
         """Give what a listing says now; its text stands in the journal."""
-        raw = self._journals.get(record.pack_seq(listing.seq), txn=self.txn)
-        text = record.unpack_change(listing.seq, raw).text if raw else ""
+        raw = self._journals.get(layout.pack_seq(listing.seq), txn=self.txn)
+        text = layout.unpack_change(listing.seq, raw).text if raw else ""
         return Wanted(listing.code, listing.mode, listing.flags, listing.expiry_ms, text)
 
     def _journal(self, action: Action, key: bytes, wanted: "Wanted", source: str, removed: bytes = b"") -> int:
@@ -204,8 +204,8 @@ class Batch:
         seq = self.tally.seq
         said = (wanted.code, wanted.text, source, wanted.expiry_ms, wanted.flags, wanted.mode)
         change = Change(seq, self._now_ms, action, key, *said)
-        packed = record.pack_seq(seq)
-        self._journals.put(packed, record.pack_change(change), self.txn)
+        packed = layout.pack_seq(seq)
+        self._journals.put(packed, layout.pack_change(change), self.txn)
         self._history.put(history_row(key, seq), removed, self.txn)
         return seq
 
@@ -215,13 +215,13 @@ class Batch:
             code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
             contrib = Contrib(code, item.expiry_ms, item.contrib.causes)
             self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self.txn)
-            self._blcontrib.put(item.key, record.pack_contrib(contrib), self.txn)
+            self._blcontrib.put(item.key, layout.pack_contrib(contrib), self.txn)
             return code
         body = item.text.encode("utf-8", "replace") if item.evidence is None else item.evidence
         piece = Piece(self._now_ms, item.source, body[: self._limits.evidence_bytes])
         if is_new:
             self.tally.evidence += 1
-            self._evidence.put(item.key, record.pack_evidence([piece]), self.txn)
+            self._evidence.put(item.key, layout.pack_evidence([piece]), self.txn)
         else:
             self.tally.blcontrib -= self._take(self._blcontrib, item.key) is not None
             self.add_evidence(item.key, piece)
@@ -230,11 +230,11 @@ class Batch:
     def add_evidence(self, key: bytes, piece: Piece) -> None:
         """Append a piece, dropping the oldest past the limit; what the newest piece says already is not said again."""
         raw = self._evidence.get(key, txn=self.txn)
-        pieces = record.unpack_evidence(raw) if raw is not None else []
+        pieces = layout.unpack_evidence(raw) if raw is not None else []
         if pieces and (pieces[-1].source, pieces[-1].body) == (piece.source, piece.body):
             return
         self.tally.evidence += raw is None
-        self._evidence.put(key, record.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self.txn)
+        self._evidence.put(key, layout.pack_evidence([*pieces, piece][-self._limits.evidence_pieces :]), self.txn)
 
     def _forget_contact(self, key: bytes) -> int:
         """Take a host out of archive; give when it last knocked, 0 if it did not."""
@@ -242,7 +242,7 @@ class Batch:
         if raw is None:
             return 0
         self.tally.archive -= 1
-        return record.unpack_contact(raw).last_ms
+        return layout.unpack_contact(raw).last_ms
 
     def _take(self, store: Any, key: bytes) -> bytes | None:
         raw: bytes | None = store.get(key, txn=self.txn)

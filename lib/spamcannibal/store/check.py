@@ -18,7 +18,7 @@ from typing import Any
 
 from berkeleydb import db as bdb
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.addr import format_key, split_key
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.store.batch import history_row
@@ -79,37 +79,37 @@ def _record(name: str, store: Store, row: Row) -> Iterator[str]:
 def _listing(store: Store, row: Row) -> Iterator[str]:
     key, data = row
     split_key(key)
-    listing = record.unpack_listing(data)
+    listing = layout.unpack_listing(data)
     dbs = store.env.db
     reasons = sum(dbs(name).exists(key) for name in ("evidence", "blcontrib"))
     if reasons != 1:
         yield f"{reasons} reasons, want one of evidence and blcontrib"
-    if listing.expiry_ms and not dbs("expiry").exists(record.pack_seq(listing.expiry_ms) + key):
+    if listing.expiry_ms and not dbs("expiry").exists(layout.pack_seq(listing.expiry_ms) + key):
         yield "its expiry is not in the index"
-    data = dbs("journal").get(record.pack_seq(listing.seq))
-    if data is None or record.unpack_change(listing.seq, data).key != key:
+    data = dbs("journal").get(layout.pack_seq(listing.seq))
+    if data is None or layout.unpack_change(listing.seq, data).key != key:
         yield f"journal record {listing.seq} is not there, or not of this key"
 
 
 def _change(store: Store, row: Row) -> Iterator[str]:
-    seq = record.unpack_seq(row[0])
-    change = record.unpack_change(seq, row[1])
+    seq = layout.unpack_seq(row[0])
+    change = layout.unpack_change(seq, row[1])
     split_key(change.key)
     if not store.env.db("history").exists(history_row(change.key, seq)):
         yield "not in the history of its key"
-    if seq > floor_inside(store) + 1 and not store.env.db("journal").exists(record.pack_seq(seq - 1)):
+    if seq > floor_inside(store) + 1 and not store.env.db("journal").exists(layout.pack_seq(seq - 1)):
         yield "the record before it is missing"
 
 
 def _expiry(store: Store, row: Row) -> Iterator[str]:
     data = store.env.db("tarpit").get(row[0][8:])
-    if data is None or record.unpack_listing(data).expiry_ms != record.unpack_seq(row[0][:8]):
+    if data is None or layout.unpack_listing(data).expiry_ms != layout.unpack_seq(row[0][:8]):
         yield "no listing ends then"
 
 
 def _history(store: Store, row: Row) -> Iterator[str]:
     if row[1]:
-        record.unpack_removed(row[1])
+        layout.unpack_removed(row[1])
     if not store.env.db("journal").exists(row[0][-8:]):
         yield "no such journal record"
 
@@ -149,7 +149,7 @@ def _totals(store: Store) -> Iterator[str]:
             last = newest.last()
         finally:
             newest.close()
-        return tally, numbers, record.unpack_seq(last[0]) if last else 0
+        return tally, numbers, layout.unpack_seq(last[0]) if last else 0
 
     tally, numbers, last_seq = store.env.read(look)
     for name in ("archive", "blcontrib", "evidence"):
@@ -172,4 +172,4 @@ def _shown(name: str, key: bytes) -> str:
             return format_key(key)
         except SpamCannibalError:
             return key.hex()
-    return str(record.unpack_seq(key)) if name == "journal" and len(key) == 8 else key.hex()
+    return str(layout.unpack_seq(key)) if name == "journal" and len(key) == 8 else key.hex()

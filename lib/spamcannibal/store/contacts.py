@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.addr import make_key, mask
 from spamcannibal.record import Tally
 from spamcannibal.store.env import Env, Txn
@@ -27,11 +27,11 @@ WRITES_LIMIT = 1000
 def read_tally(env: Env, txn: Txn = None) -> Tally:
     """Read the tally; inside run or read."""
     raw = env.db("meta").get(TALLY_KEY, txn=txn)
-    return record.unpack_tally(raw) if raw else Tally.empty()
+    return layout.unpack_tally(raw) if raw else Tally.empty()
 
 
 def write_tally(env: Env, txn: Txn, counters: Tally) -> None:
-    env.db("meta").put(TALLY_KEY, record.pack_tally(counters), txn)
+    env.db("meta").put(TALLY_KEY, layout.pack_tally(counters), txn)
 
 
 def match(tarpit: Any, counters: Tally, addr: bytes, txn: Txn = None) -> tuple[bytes, bytes] | None:
@@ -70,7 +70,7 @@ def forget(env: Env, addrs: Sequence[bytes]) -> int:
 def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
     tarpit, archive, counters = env.db("tarpit"), env.db("archive"), read_tally(env, txn)
     nets = {size: bool(prefix_lengths(counters, size)) for size in (4, 16)}
-    merge, find, read, write = record.merge_contact, tarpit.get, archive.get, archive.put
+    merge, find, read, write = layout.merge_contact, tarpit.get, archive.get, archive.put
     added = 0
     for addr, count, first_ms, last_ms in sightings:
         raw = find(addr, txn=txn)
@@ -90,7 +90,7 @@ def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
 def touch(tarpit: Any, txn: Txn, found: tuple[bytes, bytes], last_ms: int) -> None:
     """Give a listing, its key and value, a newer time of last contact."""
     key, raw = found
-    touched = record.with_contact(raw, last_ms)
+    touched = layout.with_contact(raw, last_ms)
     if touched is not raw:
         tarpit.put(key, touched, txn)
 

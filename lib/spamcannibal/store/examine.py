@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.addr import make_key, mask
 from spamcannibal.record import Checked, Contrib, Hits, Listing
 from spamcannibal.store.batch import Batch, NewListing
@@ -76,7 +76,7 @@ def known(store: Store, addrs: Sequence[bytes], keys: Sequence[bytes]) -> list[K
 
         notes = (checked.get(key) for key in keys)
         return [
-            Known(is_listed(addr), record.unpack_checked(raw) if raw else None)
+            Known(is_listed(addr), layout.unpack_checked(raw) if raw else None)
             for addr, raw in zip(addrs, notes, strict=True)
         ]
 
@@ -96,7 +96,7 @@ def settle(store: Store, done: Settlement, now: float) -> None:
         for addr in done.done:
             batch.examined(addr)
         for key, checked in done.checked.items():
-            batch.put("checked", key, record.pack_checked(checked))
+            batch.put("checked", key, layout.pack_checked(checked))
         count(store, batch, done, new, now)
 
     store.transact(now, write, durable=bool(done.listings))
@@ -114,7 +114,7 @@ def count(store: Store, batch: Batch, done: Settlement, new: Sequence[NewListing
     for zone in zones:
         counts.zones[zone] = counts.zones.get(zone, 0) + 1
     most = sorted(counts.zones.items(), key=lambda pair: (-pair[1], pair[0]))[:ZONES_LIMIT]
-    batch.put("meta", HITS_KEY, record.pack_hits(msgspec.structs.replace(counts, zones=dict(most))))
+    batch.put("meta", HITS_KEY, layout.pack_hits(msgspec.structs.replace(counts, zones=dict(most))))
 
 
 def hits(store: Store) -> Hits | None:
@@ -125,7 +125,7 @@ def hits(store: Store) -> Hits | None:
 def hits_inside(store: Store) -> Hits | None:
     """Give the counts; inside run or read."""
     raw = store.env.db("meta").get(HITS_KEY)
-    return record.unpack_hits(raw) if raw else None
+    return layout.unpack_hits(raw) if raw else None
 
 
 def hearsay(store: Store, after: bytes | None, limit: int) -> list[Entry]:
@@ -137,7 +137,7 @@ def hearsay(store: Store, after: bytes | None, limit: int) -> list[Entry]:
         tarpit = env.db("tarpit")
         rows = ((key, raw, tarpit.get(key)) for key, raw in scan(env.db("blcontrib"), start, limit))
         whole = ((key, raw, listing) for key, raw, listing in rows if listing is not None)
-        return [Entry(key, record.unpack_contrib(raw), record.unpack_listing(listing)) for key, raw, listing in whole]
+        return [Entry(key, layout.unpack_contrib(raw), layout.unpack_listing(listing)) for key, raw, listing in whole]
 
     return env.read(look)
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.addr import format_key
 from spamcannibal.errors import NeverListed, StoreError, WireError
 from spamcannibal.record import Action, Change, Contrib, Piece
@@ -107,8 +107,8 @@ def _listing_page(store: Store, start: bytes) -> list[tuple[bytes, lines.AnyLine
 
 def _rest(store: Store, seq: int) -> tuple[int, list[lines.AnyLine]]:
     """Say again what changed after seq, all at one moment; give that moment's last number too."""
-    rows = scan(store.env.db("journal"), record.pack_seq(seq + 1), 1 << 62)
-    changes = [record.unpack_change(record.unpack_seq(key), data) for key, data in rows]
+    rows = scan(store.env.db("journal"), layout.pack_seq(seq + 1), 1 << 62)
+    changes = [layout.unpack_change(layout.unpack_seq(key), data) for key, data in rows]
     return (changes[-1].seq if changes else seq), _again(store, changes)
 
 
@@ -122,10 +122,10 @@ def _again(store: Store, changes: list[Change]) -> list[lines.AnyLine]:
 def _listing(store: Store, key: bytes, data: bytes) -> lines.ListingLine:
     contrib, evidence = (store.env.db(name).get(key) for name in ("blcontrib", "evidence"))
     why: tuple[Contrib | None, list[Piece]] = (
-        record.unpack_contrib(contrib) if contrib else None,
-        record.unpack_evidence(evidence) if evidence else [],
+        layout.unpack_contrib(contrib) if contrib else None,
+        layout.unpack_evidence(evidence) if evidence else [],
     )
-    return lines.listing_line(key, record.unpack_listing(data), why)
+    return lines.listing_line(key, layout.unpack_listing(data), why)
 
 
 def _changes(store: Store, last: int) -> Iterator[lines.AnyLine]:
@@ -159,7 +159,7 @@ def _end(store: Store, pruned_to: int, txn: Txn) -> None:
     """Take the mark away: the load is whole."""
     meta = store.env.db("meta")
     if pruned_to:
-        meta.put(FLOOR_KEY, record.pack_seq(pruned_to), txn)
+        meta.put(FLOOR_KEY, layout.pack_seq(pruned_to), txn)
     meta.delete(LOADING_KEY, txn)
 
 
@@ -209,9 +209,9 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
         elif isinstance(value, lines.ContactValue):
             writer.put_contact(value)
         elif isinstance(value, lines.CheckedValue):
-            store.env.db("checked").put(value.key, record.pack_checked(value.checked), txn)
+            store.env.db("checked").put(value.key, layout.pack_checked(value.checked), txn)
         elif isinstance(value, lines.HitsValue):
-            store.env.db("meta").put(HITS_KEY, record.pack_hits(value.hits), txn)
+            store.env.db("meta").put(HITS_KEY, layout.pack_hits(value.hits), txn)
         else:
             writer.put_change(value)
     write_tally(store.env, txn, writer.tally)
@@ -230,11 +230,11 @@ class _Writer:
         raw = self._db("tarpit").get(key, txn=self._txn)
         if raw is None:
             return
-        expiry_ms = record.unpack_listing(raw).expiry_ms
+        expiry_ms = layout.unpack_listing(raw).expiry_ms
         self._db("tarpit").delete(key, self._txn)
         self.tally.count(key, -1)
         if expiry_ms:
-            self._db("expiry").delete(record.pack_seq(expiry_ms) + key, self._txn)
+            self._db("expiry").delete(layout.pack_seq(expiry_ms) + key, self._txn)
         if self._db("evidence").exists(key, txn=self._txn):
             self._db("evidence").delete(key, self._txn)
             self.tally.evidence -= 1
@@ -243,27 +243,27 @@ class _Writer:
             self.tally.blcontrib -= 1
 
     def put_listing(self, value: lines.ListingValue) -> None:
-        self._db("tarpit").put(value.key, record.pack_listing(value.listing), self._txn)
+        self._db("tarpit").put(value.key, layout.pack_listing(value.listing), self._txn)
         self.tally.count(value.key, 1)
         if value.listing.expiry_ms:
-            self._db("expiry").put(record.pack_seq(value.listing.expiry_ms) + value.key, b"", self._txn)
+            self._db("expiry").put(layout.pack_seq(value.listing.expiry_ms) + value.key, b"", self._txn)
         if value.contrib is not None:
-            self._db("blcontrib").put(value.key, record.pack_contrib(value.contrib), self._txn)
+            self._db("blcontrib").put(value.key, layout.pack_contrib(value.contrib), self._txn)
             self.tally.blcontrib += 1
         if value.evidence:
-            self._db("evidence").put(value.key, record.pack_evidence(value.evidence), self._txn)
+            self._db("evidence").put(value.key, layout.pack_evidence(value.evidence), self._txn)
             self.tally.evidence += 1
 
     def put_contact(self, value: lines.ContactValue) -> None:
         self.tally.archive += not self._db("archive").exists(value.key, txn=self._txn)
-        self._db("archive").put(value.key, record.pack_contact(value.contact), self._txn)
+        self._db("archive").put(value.key, layout.pack_contact(value.contact), self._txn)
 
     def put_change(self, value: lines.ChangeValue) -> None:
         change = value.change
-        self._db("journal").put(record.pack_seq(change.seq), record.pack_change(change), self._txn)
-        contrib = record.pack_contrib(value.contrib) if value.contrib else None
-        evidence = record.pack_evidence(value.evidence) if value.evidence else None
-        removed = record.pack_removed(contrib, evidence) if change.action is Action.UNLIST else b""
+        self._db("journal").put(layout.pack_seq(change.seq), layout.pack_change(change), self._txn)
+        contrib = layout.pack_contrib(value.contrib) if value.contrib else None
+        evidence = layout.pack_evidence(value.evidence) if value.evidence else None
+        removed = layout.pack_removed(contrib, evidence) if change.action is Action.UNLIST else b""
         self._db("history").put(history_row(change.key, change.seq), removed, self._txn)
         self.tally.seq = max(self.tally.seq, change.seq)
 

@@ -1,6 +1,6 @@
 """Open Berkeley DB: the environment and its databases as one thing that is opened, recovered and thrown away together.
 
-    tarpit archive blcontrib evidence     by store key, see record.py
+    tarpit archive blcontrib evidence     by store key, see layout.py
     journal                               by sequence number u64
     history                               by length of key u8, key, sequence number: empty, or what an unlisting took
     expiry                                by expiry_ms u64, key: empty

@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.errors import Unavailable
 from spamcannibal.record import Action, Change
 from spamcannibal.store.prune import floor
@@ -24,7 +24,7 @@ PAGE_LIMIT = 2000
 FIRST_PAGE = 32  # who looks for any listing finds one soon
 MOVED_LIMIT = 200_000  # keys that changed while we read: about 20 MB
 READ_LIMIT = 5000
-_SEQ_AT = 29  # where a tarpit value's number stands: record.py
+_SEQ_AT = 29  # where a tarpit value's number stands: layout.py
 
 
 class Row(NamedTuple):
@@ -82,7 +82,7 @@ class Past:
         """Return the text of each row, empty if it had none."""
         self._check_floor()
         env = self._store.env
-        numbers = [record.pack_seq(row.seq) for row in rows]
+        numbers = [layout.pack_seq(row.seq) for row in rows]
 
         def look() -> list[bytes | None]:
             journal = env.db("journal")
@@ -116,8 +116,8 @@ class Past:
         return env.read(lambda: scan(env.db("tarpit"), start, limit))
 
     def _row(self, key: bytes, data: bytes) -> Row | None:
-        seq = record.unpack_seq(data[_SEQ_AT : _SEQ_AT + 8])
-        return Row(key, record.listing_state(data), seq) if seq <= self.seq else self._before(key)
+        seq = layout.unpack_seq(data[_SEQ_AT : _SEQ_AT + 8])
+        return Row(key, layout.listing_state(data), seq) if seq <= self.seq else self._before(key)
 
     def _before(self, key: bytes) -> Row | None:
         change = self._store.change_at(key, self.seq)
@@ -140,4 +140,4 @@ class Past:
 
 
 def _text(row: Row, data: bytes | None) -> str:
-    return record.unpack_change(row.seq, data).text if data is not None else ""
+    return layout.unpack_change(row.seq, data).text if data is not None else ""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.record import Action, Change
 from spamcannibal.store.batch import Batch, history_row
 from spamcannibal.store.contacts import read_tally
@@ -61,19 +61,19 @@ def prune(
 def _write(store: Store, before_ms: int, batch: Batch) -> _Step:
     step = _look(store, floor_inside(store, batch.txn), before_ms, batch.txn)
     for key, seq in step.gone:
-        batch.drop("journal", record.pack_seq(seq))
+        batch.drop("journal", layout.pack_seq(seq))
         batch.drop("history", history_row(key, seq))
-    batch.put("meta", FLOOR_KEY, record.pack_seq(step.floor))
+    batch.put("meta", FLOOR_KEY, layout.pack_seq(step.floor))
     return step
 
 
 def _look(store: Store, at: int, before_ms: int, txn: Txn = None) -> _Step:
     """Find what goes of the next changes past `at`."""
-    rows = scan(store.env.db("journal"), record.pack_seq(at + 1), STEP_LIMIT, txn)
+    rows = scan(store.env.db("journal"), layout.pack_seq(at + 1), STEP_LIMIT, txn)
     last = read_tally(store.env, txn).seq
     gone: list[tuple[bytes, int]] = []
     for key, data in rows:
-        change = record.unpack_change(record.unpack_seq(key), data)
+        change = layout.unpack_change(layout.unpack_seq(key), data)
         if change.time_ms >= before_ms or change.seq >= last:
             return _Step(at, gone, True)
         at = change.seq
@@ -89,9 +89,9 @@ def _superseded(store: Store, change: Change, txn: Txn) -> list[tuple[bytes, int
     prefix = bytes((len(change.key),)) + change.key
     gone = []
     for row in scan_back(store.env.db("history"), prefix, 1, change.seq - 1, txn):
-        before = record.unpack_seq(row[-8:])
+        before = layout.unpack_seq(row[-8:])
         data = store.env.db("journal").get(row[-8:], txn=txn)
-        if data is None or record.unpack_change(before, data).action is not Action.UNLIST:
+        if data is None or layout.unpack_change(before, data).action is not Action.UNLIST:
             gone.append((change.key, before))
     if change.action is Action.UNLIST:
         gone.append((change.key, change.seq))
@@ -101,4 +101,4 @@ def _superseded(store: Store, change: Change, txn: Txn) -> list[tuple[bytes, int
 def floor_inside(store: Store, txn: Txn = None) -> int:
     """Give the floor; inside run or read."""
     raw = store.env.db("meta").get(FLOOR_KEY, txn=txn)
-    return record.unpack_seq(raw) if raw else 0
+    return layout.unpack_seq(raw) if raw else 0

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.breaker import is_counted
 from spamcannibal.record import Action, Change
 from spamcannibal.store.stores import Store
@@ -29,12 +29,12 @@ def _page(store: Store, seq: int, limit: int) -> list[Change]:
     """Give up to `limit` changes up to `seq`, newest first."""
     cursor = store.env.db("journal").cursor()
     try:
-        row = cursor.set_range(record.pack_seq(seq)) or cursor.last()
-        if row is not None and record.unpack_seq(row[0]) > seq:
+        row = cursor.set_range(layout.pack_seq(seq)) or cursor.last()
+        if row is not None and layout.unpack_seq(row[0]) > seq:
             row = cursor.prev()
         changes: list[Change] = []
         while row is not None and len(changes) < limit:
-            changes.append(record.unpack_change(record.unpack_seq(row[0]), row[1]))
+            changes.append(layout.unpack_change(layout.unpack_seq(row[0]), row[1]))
             row = cursor.prev()
         return changes
     finally:

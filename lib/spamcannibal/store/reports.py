@@ -8,7 +8,7 @@ are one transaction.
 from collections.abc import Sequence
 from enum import Enum
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.errors import NeverListed
 from spamcannibal.store.batch import Batch, NewListing
 from spamcannibal.store.stores import Store
@@ -46,9 +46,9 @@ def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
     raw = store.env.db("tarpit").get(item.key, txn=batch.txn)
     if raw is None:
         return True
-    seq = record.unpack_listing(raw).seq
-    change = store.env.db("journal").get(record.pack_seq(seq), txn=batch.txn)
-    if change is not None and record.unpack_change(seq, change).source.startswith(SOURCE):
+    seq = layout.unpack_listing(raw).seq
+    change = store.env.db("journal").get(layout.pack_seq(seq), txn=batch.txn)
+    if change is not None and layout.unpack_change(seq, change).source.startswith(SOURCE):
         return True
     is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
     return is_refused and bool(store.env.db("blcontrib").exists(item.key, txn=batch.txn))

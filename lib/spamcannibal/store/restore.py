@@ -19,7 +19,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.errors import NeverListed, SpamCannibalError, StoreError, Unavailable
 from spamcannibal.store.backup import sync
 from spamcannibal.store.batch import Batch
@@ -125,7 +125,7 @@ def _leap(target: Path, past: int) -> None:
         seq = batch.tally.seq
         if past > seq > 0:
             batch.leap(past + SPARE_SEQS)
-            batch.put("meta", FLOOR_KEY, record.pack_seq(past + SPARE_SEQS))
+            batch.put("meta", FLOOR_KEY, layout.pack_seq(past + SPARE_SEQS))
 
     with Env(target, cache_bytes=MIB) as env:
         Store(env, _Nobody()).transact(time.time(), write)

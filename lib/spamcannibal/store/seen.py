@@ -11,7 +11,7 @@ it invalid (unhashed subpackets, malleable ECDSA), and the same report would cou
 
 from collections.abc import Sequence
 
-from spamcannibal.record import pack_seq
+from spamcannibal.layout import pack_seq
 from spamcannibal.store.env import Env, Txn
 from spamcannibal.store.stores import scan
 

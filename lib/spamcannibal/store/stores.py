@@ -7,7 +7,7 @@ nothing between calls. `now` is float seconds since the epoch; stored times are 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from spamcannibal import record
+from spamcannibal import layout, record
 from spamcannibal.addr import split_key
 from spamcannibal.errors import StoreError
 from spamcannibal.guard import Guard
@@ -35,11 +35,11 @@ History = list[tuple[int, bytes | None]]
 
 BATCH_LIMIT = 1000
 UNPACK: dict[str, Callable[[bytes], Any]] = {
-    "tarpit": record.unpack_listing,
-    "archive": record.unpack_contact,
-    "blcontrib": record.unpack_contrib,
-    "evidence": record.unpack_evidence,
-    "checked": record.unpack_checked,
+    "tarpit": layout.unpack_listing,
+    "archive": layout.unpack_contact,
+    "blcontrib": layout.unpack_contrib,
+    "evidence": layout.unpack_evidence,
+    "checked": layout.unpack_checked,
 }
 
 
@@ -95,7 +95,7 @@ class Store:
     def expire(self, now: float, limit: int = BATCH_LIMIT) -> Keys:
         """Remove up to `limit` listings whose time is over, in one transaction; give their keys."""
         limit = min(limit, BATCH_LIMIT)
-        end = record.pack_seq(int(now * 1000) + 1)
+        end = layout.pack_seq(int(now * 1000) + 1)
 
         def remove(batch: Batch) -> Keys:
             keys = [row[0][8:] for row in scan(self.env.db("expiry"), b"", limit) if row[0] < end]
@@ -131,19 +131,19 @@ class Store:
             return contacts.match(self.env.db("tarpit"), self._tally(), addr)
 
         found = self.env.read(look)
-        return (found[0], record.unpack_listing(found[1])) if found else None
+        return (found[0], layout.unpack_listing(found[1])) if found else None
 
     def get_key(self, key: bytes) -> Listing | None:
-        return self._record("tarpit", key, record.unpack_listing)
+        return self._record("tarpit", key, layout.unpack_listing)
 
     def contact(self, addr: bytes) -> Contact | None:
-        return self._record("archive", addr, record.unpack_contact)
+        return self._record("archive", addr, layout.unpack_contact)
 
     def contrib(self, key: bytes) -> Contrib | None:
-        return self._record("blcontrib", key, record.unpack_contrib)
+        return self._record("blcontrib", key, layout.unpack_contrib)
 
     def evidence(self, key: bytes) -> Pieces:
-        return self._record("evidence", key, record.unpack_evidence) or []
+        return self._record("evidence", key, layout.unpack_evidence) or []
 
     def records(self, name: str, keys: Sequence[bytes]) -> Records:
         """Give the record of each key, None where there is none, in one look."""
@@ -167,7 +167,7 @@ class Store:
 
     def states(self, after: bytes | None, limit: int) -> States:
         """Give up to `limit` (key, table value) of all listings past `after`: what fills a table."""
-        state = record.listing_state
+        state = layout.listing_state
         return [(key, state(data)) for key, data in self.raw_page("tarpit", after, limit)]
 
     def counts(self) -> dict[str, int]:
@@ -195,12 +195,12 @@ class Store:
 
     def read(self, after_seq: int, limit: int) -> Changes:
         """Give up to `limit` changes past after_seq, in order. The first may be later than after_seq + 1: a hole."""
-        rows = self.env.read(lambda: scan(self.env.db("journal"), record.pack_seq(after_seq + 1), limit))
-        return [record.unpack_change(record.unpack_seq(key), data) for key, data in rows]
+        rows = self.env.read(lambda: scan(self.env.db("journal"), layout.pack_seq(after_seq + 1), limit))
+        return [layout.unpack_change(layout.unpack_seq(key), data) for key, data in rows]
 
     def change(self, seq: int) -> Change | None:
         """Give one journal record: text and source of a listing are in that of its seq."""
-        return self._record("journal", record.pack_seq(seq), lambda data: record.unpack_change(seq, data))
+        return self._record("journal", layout.pack_seq(seq), lambda data: layout.unpack_change(seq, data))
 
     def text(self, listing: Listing) -> str:
         """Give a listing's own text, "" if it has none."""
@@ -212,10 +212,10 @@ class Store:
 
         def look() -> tuple[int, bytes | None] | None:
             rows = scan_back(self.env.db("history"), bytes((len(key),)) + key, 1, seq)
-            return (record.unpack_seq(rows[0][-8:]), self.env.db("journal").get(rows[0][-8:])) if rows else None
+            return (layout.unpack_seq(rows[0][-8:]), self.env.db("journal").get(rows[0][-8:])) if rows else None
 
         found = self.env.read(look)
-        return record.unpack_change(found[0], found[1]) if found and found[1] is not None else None
+        return layout.unpack_change(found[0], found[1]) if found and found[1] is not None else None
 
     def history(self, key: bytes, limit: int = 1000) -> Changes:
         """Give the newest `limit` changes of a key, oldest first."""
@@ -224,13 +224,13 @@ class Store:
         def look() -> History:
             journal = self.env.db("journal")
             rows = scan_back(self.env.db("history"), prefix, limit)
-            return [(record.unpack_seq(row[-8:]), journal.get(row[-8:])) for row in reversed(rows)]
+            return [(layout.unpack_seq(row[-8:]), journal.get(row[-8:])) for row in reversed(rows)]
 
-        return [record.unpack_change(seq, data) for seq, data in self.env.read(look) if data is not None]
+        return [layout.unpack_change(seq, data) for seq, data in self.env.read(look) if data is not None]
 
     def removed(self, key: bytes, seq: int) -> tuple[Contrib | None, Pieces]:
         """Give what the unlisting of number `seq` took away: hearsay and evidence, for undo."""
-        unpack = record.unpack_removed
+        unpack = layout.unpack_removed
         row = history_row(key, seq)
         return self._record("history", row, lambda data: unpack(data) if data else None) or (None, [])
 
@@ -270,7 +270,7 @@ def scan(handle: Any, start: bytes, limit: int, txn: Txn = None) -> list[tuple[b
 
 def scan_back(handle: Any, prefix: bytes, limit: int, seq: int = (1 << 64) - 1, txn: Txn = None) -> list[bytes]:
     """Give up to `limit` keys that are `prefix` and a number up to `seq`, last first."""
-    end = prefix + record.pack_seq(seq)
+    end = prefix + layout.pack_seq(seq)
     cursor = handle.cursor(txn)
     try:
         row = cursor.set_range(end)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.store.batch import Batch
 from spamcannibal.store.stores import Store, scan
 
@@ -34,7 +34,7 @@ class Orphan(NamedTuple):
 
 def expired(store: Store, now: float, stop: Stop) -> Iterator[list[bytes]]:
     """Yield the keys of listings whose time is over, page by page, for whoever takes them off the list."""
-    end = record.pack_seq(int(now * 1000) + 1)
+    end = layout.pack_seq(int(now * 1000) + 1)
 
     def look(start: bytes) -> list[bytes]:
         return [key for key, _ in scan(store.env.db("expiry"), start, PAGE_LIMIT) if key < end]
@@ -50,12 +50,12 @@ def expired(store: Store, now: float, stop: Stop) -> Iterator[list[bytes]]:
 
 def old_contacts(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int:
     """Take away who last knocked before a time and was never examined; give how many."""
-    return sum(_sweep(store, "archive", lambda _, data: record.unpack_contact(data).last_ms < before_ms, dry_run, stop))
+    return sum(_sweep(store, "archive", lambda _, data: layout.unpack_contact(data).last_ms < before_ms, dry_run, stop))
 
 
 def old_checked(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int:
     """Take away the notes of examinations before a time; give how many."""
-    is_over = lambda _, data: record.unpack_checked(data).checked_ms < before_ms  # noqa: E731
+    is_over = lambda _, data: layout.unpack_checked(data).checked_ms < before_ms  # noqa: E731
     return sum(_sweep(store, "checked", is_over, dry_run, stop))
 
 
@@ -77,7 +77,7 @@ def _orphan_rules(store: Store) -> dict[str, IsOver]:
 
     def ends_nothing(key: bytes, _: bytes) -> bool:
         raw = store.env.db("tarpit").get(key[8:])
-        return raw is None or record.unpack_listing(raw).expiry_ms != record.unpack_seq(key[:8])
+        return raw is None or layout.unpack_listing(raw).expiry_ms != layout.unpack_seq(key[:8])
 
     return {
         "evidence": has_no_listing,

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import NamedTuple
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.errors import NeverListed, StoreError
 from spamcannibal.record import PUBLISHED, Action, Cause, Change, Contrib, Piece
 from spamcannibal.store.batch import Batch, Wanted
@@ -146,7 +146,7 @@ def _write_one(store: Store, step: Step, source: str, reason: str, batch: Batch)
     if step.problem:
         return Done(step.key, "left", 0, step.problem)
     rows = scan_back(store.env.db("history"), bytes((len(step.key),)) + step.key, 1, txn=batch.txn)
-    if not rows or record.unpack_seq(rows[0][-8:]) != step.newest:
+    if not rows or layout.unpack_seq(rows[0][-8:]) != step.newest:
         return Done(step.key, "left", 0, "somebody changed it meanwhile")
     if step.before is None:
         seq = batch.unlist(step.key, source, reason)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from spamcannibal import record
+from spamcannibal import layout
 from spamcannibal.dnsbl.export.entry import Entry, Row, Select, of_key, ordered
 from spamcannibal.store.stores import Store
 
@@ -32,12 +32,12 @@ class StoreEntries:
     def __iter__(self) -> Iterator[Entry]:
         self.count = 0
         for key, data in ordered(self._rows()):
-            code = self._select(record.listing_state(data))
+            code = self._select(layout.listing_state(data))
             if code is None:
                 continue
             self.count += 1
             if self._in_full:
-                listing = record.unpack_listing(data)
+                listing = layout.unpack_listing(data)
                 yield of_key(key, code, self._store.text(listing), listing)
             else:
                 yield of_key(key, code)
