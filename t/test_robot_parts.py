@@ -6,6 +6,7 @@ import email.policy
 import mailbox
 import stat
 import subprocess
+import time
 from contextlib import suppress
 
 import dkim
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from spamcannibal.addr import parse_key
 from spamcannibal.errors import ConfigError, Unavailable, WireError
 from spamcannibal.robot import answer, dkimcheck, feed, policy
-from spamcannibal.robot.folder import CHECK_EVERY, Folder
+from spamcannibal.robot.folder import CHECK_EVERY, Bounds, Folder
 from spamcannibal.robot.message import read_entity
 from spamcannibal.robot.orders import Order, orders
 from spamcannibal.robot.policy import Submitter, Verified
@@ -290,7 +291,7 @@ def test_who_is_answered_does_not_depend_on_strangers(given_address, user_id, se
 
 
 def test_a_folder_is_a_maildir_for_its_owner_alone(tmp_path):
-    folder = Folder(tmp_path / "dead", 10, 1000)
+    folder = Folder(tmp_path / "dead", Bounds())
     path = folder.put(b"Subject: x\n\nbody\n", {"X-Reason": "no\nsource: \u2603"}, NOW)
     assert path.read_bytes() == b"X-Reason: no source:  \nSubject: x\n\nbody\n"
     for made in (folder.path, path.parent):
@@ -300,26 +301,27 @@ def test_a_folder_is_a_maildir_for_its_owner_alone(tmp_path):
 
 
 def test_the_same_message_is_kept_once(tmp_path):
-    folder = Folder(tmp_path / "dead", 10, 1000)
+    folder = Folder(tmp_path / "dead", Bounds())
     assert folder.put(b"a", {}, NOW) == folder.put(b"a", {}, NOW + 5)
     folder.put(b"b", {}, NOW)
     assert folder.count() == 2
 
 
-def test_past_its_limits_a_folder_forgets_the_oldest(tmp_path):
-    folder = Folder(tmp_path / "dead", 10, 1e12)
-    for number in range(CHECK_EVERY + 2):
-        folder.put(b"%d" % number, {}, NOW)
-    assert folder.count() == 11
+@pytest.mark.parametrize("bounds", [Bounds(count=10), Bounds(total_bytes=1005)], ids=["count", "bytes"])
+def test_past_its_limits_a_folder_forgets_the_oldest(tmp_path, bounds):
+    folder = Folder(tmp_path / "dead", bounds)
+    for number in range(CHECK_EVERY + 1):
+        folder.put(b"%099d\n" % number, {}, time.time())
+    assert folder.count() == 10
     assert not list(folder.path.glob("tmp/*"))
-    Folder(tmp_path / "dead", 1000, 0.0).put(b"new", {}, NOW * 2)
+    Folder(tmp_path / "dead", Bounds(age_s=100)).put(b"new", {}, time.time() + 1000)
     assert folder.count() == 0
 
 
 def test_a_folder_that_cannot_be_written_is_a_reason_to_try_again(tmp_path):
     with pytest.raises(ConfigError):
-        Folder(tmp_path / "none" / "dead", 10, 1000).put(b"a", {}, NOW)
-    folder = Folder(tmp_path / "dead", 10, 1000)
+        Folder(tmp_path / "none" / "dead", Bounds()).put(b"a", {}, NOW)
+    folder = Folder(tmp_path / "dead", Bounds())
     folder.put(b"a", {}, NOW)
     (folder.path / "tmp").rmdir()
     (folder.path / "tmp").write_text("")

@@ -11,7 +11,7 @@ import click
 
 from spamcannibal.commands.common import load_settings
 from spamcannibal.commands.robot_tools import group_id, open_robot
-from spamcannibal.errors import ConfigError, SpamCannibalError
+from spamcannibal.errors import SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.robot import lmtp
 from spamcannibal.robot.intake import Robot, event
@@ -47,7 +47,7 @@ def serve(ctx: click.Context) -> None:
     log.emit("STOP", service="robot", **desk.counts)
     log.flush()
     if not signals.stop:
-        raise ConfigError("robot: the LMTP loop ended by itself")
+        raise Unavailable("robot: the LMTP loop ended by itself; start it again")
 
 
 class Desk:

@@ -15,7 +15,7 @@ from spamcannibal.commands.received import read_limits, read_ours
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.remote.verdict import Pointers
-from spamcannibal.robot.folder import Folder
+from spamcannibal.robot.folder import Bounds, Folder
 from spamcannibal.robot.gate import Gate
 from spamcannibal.robot.intake import Robot, Rules, Tools
 from spamcannibal.robot.mailout import Mailer
@@ -49,7 +49,8 @@ def open_robot(settings: Settings, log: EventLog, kind: Kind = "mail", is_dry: b
         per_run = 0 if kind == "daemon" else guard.max_listings_per_run
         caps = Caps(per_run, guard.max_listings_per_hour, guard.max_per_source_per_hour, guard.max_per_net)
         breakers = Breakers(store, caps, BREAKER_AGE_S if kind == "daemon" else float("inf"))
-        dead, strangers = (Folder(home / name, robot.dead_letters, robot.kept_s) for name in ("dead", "strangers"))
+        letters = Bounds(robot.dead_letters, robot.kept_bytes, robot.kept_s)
+        dead, strangers = (Folder(home / name, letters) for name in ("dead", "strangers"))
         tools = Tools(
             store=store,
             gate=Gate(submitters, limits, pgp),
@@ -58,7 +59,7 @@ def open_robot(settings: Settings, log: EventLog, kind: Kind = "mail", is_dry: b
             mailer=mailer_of(robot),
             dead=dead,
             strangers=strangers,
-            originals=Folder(home / "originals", robot.originals, robot.kept_s),
+            originals=Folder(home / "originals", Bounds(robot.originals, robot.kept_bytes, robot.kept_s)),
             log=log,
             neighbours=neighbours_of(settings, store, log),
         )
@@ -105,7 +106,7 @@ def keys_of(robot: RobotSettings) -> Callable[[], Pgp]:
 def how(robot: RobotSettings) -> Gpg:
     """Return how to run gpg."""
     passphrase = read_passphrase(Path(robot.passphrase_file)) if robot.passphrase_file else b""
-    # What is encrypted is shorter than what comes out of it.
+    # No more of it would be read, so no more is unpacked.
     return Gpg(robot.gpg, robot.key.upper(), passphrase, robot.wait_s, robot.message_limit_bytes)
 
 

@@ -8,7 +8,10 @@ limits the oldest go; `put` looks at them at its first call and then once in CHE
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from spamcannibal.errors import ConfigError, Unavailable
@@ -17,13 +20,21 @@ CHECK_EVERY = 64
 _UNSAFE = re.compile(r"[^ -~]+")
 
 
-class Folder:
-    """One Maildir. At most about `limit` messages are kept, none older than `age_s`."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many messages are kept, about, how many bytes in all, and for how long."""
 
-    def __init__(self, path: Path, limit: int, age_s: float) -> None:
+    count: int = 10_000
+    total_bytes: int = 1 << 30
+    age_s: float = 90 * 86_400.0
+
+
+class Folder:
+    """One Maildir; threads and processes may share it."""
+
+    def __init__(self, path: Path, bounds: Bounds) -> None:
         self.path = path
-        self._limit = limit
-        self._age_s = age_s
+        self._bounds = bounds
         self._puts = 0
 
     def put(self, message: bytes, headers: Mapping[str, str], now: float) -> Path:
@@ -31,7 +42,8 @@ class Folder:
         self._make()
         name = f"{hashlib.sha256(message).hexdigest()[:40]}.robot"
         head = "".join(f"{key}: {_UNSAFE.sub(' ', value)[:900]}\n" for key, value in headers.items())
-        temporary, kept = self.path / "tmp" / f"{name}.{os.getpid()}", self.path / "new" / name
+        temporary = self.path / "tmp" / f"{name}.{os.getpid()}.{threading.get_native_id()}"
+        kept = self.path / "new" / name
         try:
             if kept.exists():
                 return kept
@@ -64,12 +76,18 @@ class Folder:
 
     def _prune(self, now: float) -> None:
         """Remove what is too old, and the oldest of what is too many."""
-        entries = sorted((entry.stat().st_mtime, entry.path) for entry in self._entries())
-        too_many = max(0, len(entries) - self._limit)
-        for i, (time_s, path) in enumerate(entries):
-            if i >= too_many and time_s >= now - self._age_s:
+        entries = []
+        for entry in self._entries():
+            with suppress(FileNotFoundError):  # another process was quicker
+                stat = entry.stat()
+                entries.append((stat.st_mtime, stat.st_size, entry.path))
+        count, total = len(entries), sum(size for _, size, _ in entries)
+        bounds = self._bounds
+        for time_s, size, path in sorted(entries):
+            if count <= bounds.count and total <= bounds.total_bytes and time_s >= now - bounds.age_s:
                 break
             Path(path).unlink(missing_ok=True)
+            count, total = count - 1, total - size
 
     def _entries(self) -> Iterator["os.DirEntry[str]"]:
         for part in ("new", "cur"):

@@ -49,7 +49,8 @@ class RobotSettings(Struct, frozen=True):
     smtp: str = ""
     wait_s: Seconds = 30.0
     dead_letters: Count = 10_000
-    originals: Count = 100_000
+    originals: Count = 20_000
+    kept_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
     kept_s: Days = 90 * 86400.0
     lmtp: str = "/run/spamcannibal-robot/lmtp"
     lmtp_group: str = ""
