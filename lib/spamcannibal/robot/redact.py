@@ -105,15 +105,15 @@ def _shown_fields(entity: Entity) -> Iterator[tuple[str, str]]:
 
 
 def _recipients(entity: Entity, rules: Rules) -> tuple[str, ...]:
-    """Return the mail addresses to hide, in lower case, those that hold others first."""
-    found = {address.lower() for address in rules.addresses}
+    """Return the mail addresses to hide, in lower case and as written, those that hold others first."""
+    found = set(rules.addresses)
     for name, value in _shown_fields(entity):
         lower = name.lower()
         if lower in _RECIPIENTS:
-            found.update(address.lower().strip(".'") for address in _ADDRESS.findall(value))
+            found.update(address.strip(".'") for address in _ADDRESS.findall(value))
         elif lower == "received":
-            found.update(match[1].lower().strip(".'") for match in _FOR.finditer(value))
-    return _longest_first(address for address in found if "@" in address)
+            found.update(match[1].strip(".'") for match in _FOR.finditer(value))
+    return _longest_first({form for address in found if "@" in address for form in (address, address.lower())})
 
 
 def _people(entity: Entity) -> tuple[str, ...]:

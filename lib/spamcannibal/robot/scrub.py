@@ -34,9 +34,8 @@ _UNUSUAL = re.compile(r"[^\n\t -~]")
 
 @dataclass(frozen=True)
 class Hidden:
-    """What is hidden: recipients' mail addresses (lower case) and names, mail domains, host names, keys of nets.
-
-    A host name that starts with a dot stands for all below it.
+    """What is hidden. `recipients` are mail addresses in lower case and as written, `people` their names, `domains` of
+    mail, `names` of hosts (one that starts with a dot stands for all below it), `keys` of nets.
     """
 
     recipients: Sequence[str]
@@ -153,17 +152,11 @@ def _url(match: re.Match[str]) -> str:
     authority, rest, tail = bare[: len(authority)], bare[len(authority) :], whole[len(bare) :]
     user, at, host = authority.rpartition("@")
     host = ".".join("[token]" if _is_telling(label, 16) else label for label in host.split("."))
-    path, query, _ = _split(rest)
+    path = re.split("[?#]", rest, maxsplit=1)[0]
+    query = rest[len(path) :]
     shown = "/".join(_segment(segment) for segment in path.split("/"))
-    return f"{scheme}{'[token]@' if at and user else ''}{host}{shown}{query}{tail}"
-
-
-def _split(rest: str) -> tuple[str, str, str]:
-    """Return (path, what is shown of query and fragment, the sign between)."""
-    for at, char in enumerate(rest):
-        if char in "?#":
-            return rest[:at], f"{char}[token]" if rest[at + 1 :] else char, char
-    return rest, "", ""
+    asked = f"{query[0]}[token]" if len(query) > 1 else query
+    return f"{scheme}{'[token]@' if at and user else ''}{host}{shown}{asked}{tail}"
 
 
 def _segment(segment: str) -> str:
