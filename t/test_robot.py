@@ -366,6 +366,8 @@ def test_commands_are_carried_out_for_those_who_may(site, cast):
     text = "list 203.0.113.9 for 30d sent spam\nlist 2001:db8::1\nstatus"
     assert site.robot(cast["carol"].command(text)).exit_code == 0
     assert site.listed() == {"203.0.113.9", "2001:db8::/64"}
+    proofs = [site.evidence(key)[0].body for key in ("203.0.113.9", "2001:db8::/64")]
+    assert proofs == [b"sent spam", b"listed by carol"]
     with site.store() as store:
         listing = store.get_key(parse_key("203.0.113.9"))
         assert store.text(listing) == "sent spam" and abs(listing.expiry_ms / 1000 - time.time() - 2_592_000) < 1000

@@ -7,6 +7,7 @@ import mailbox
 import stat
 import subprocess
 import time
+import tracemalloc
 from contextlib import suppress
 
 import dkim
@@ -360,6 +361,19 @@ def test_of_a_message_too_long_enough_is_kept_to_see_it(tmp_path):
     assert second.raw == b"From b\nSubject: 2\n\nb\n"
     (tmp_path / "x.eml").write_bytes(long)
     assert len(next(feed.messages(tmp_path / "x.eml", 1000)).raw) == 1001
+
+
+def test_however_many_messages_there_are_only_one_is_in_memory(tmp_path):
+    folder = mailbox.Maildir(tmp_path / "dir")
+    for _ in range(20):
+        folder.add(b"Subject: x\n\n" + b"x" * 200_000)
+    (tmp_path / "box").write_bytes((b"From a\nSubject: x\n\n" + b"y" * 200_000 + b"\n\n") * 20)
+    for path in (tmp_path / "dir", tmp_path / "box"):
+        tracemalloc.start()
+        assert sum(1 for _ in feed.messages(path, 250_000)) == 20
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1_000_000  # of 4 MB
 
 
 @pytest.mark.parametrize("name", ["none", "folder"])

@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import smtplib
 import subprocess
 import time
@@ -305,6 +306,21 @@ def test_lmtp_takes_its_limits_and_stops_in_order(site: Site) -> None:
         answer = talk(sock, b"Subject: x\r\n\r\n..dot\r\n.\r\n")
         assert answer.startswith(b"550 5.7.1 it is not signed")
     assert site.kept("strangers")[0].endswith(b"\r\n\r\n.dot\r\n")
+    # Wrong settings change nothing, and are told.
+    text = (site.path / "spamcannibal.toml").read_text()
+    (site.path / "spamcannibal.toml").write_text(text + "nonsense = 1\n")
+    site.robot.send_signal(signal.SIGHUP)
+    wait_for(lambda: "RELOAD ok=false" in site.log(), "the reload told", 30)
+    (site.path / "spamcannibal.toml").write_text(text.replace("[robot]", '[robot]\nrefusals = "keep"'))
+    site.robot.send_signal(signal.SIGHUP)
+    wait_for(lambda: "RELOAD ok=true" in site.log(), "the reload", 30)
+    with socket(AF_UNIX, SOCK_STREAM) as sock:
+        sock.settimeout(30)
+        sock.connect(path)
+        sock.recv(1000)
+        for line in (b"LHLO x", b"MAIL FROM:<a@example.org>", b"RCPT TO:<robot@mx.example.net>", b"DATA"):
+            talk(sock, line + b"\r\n")
+        assert talk(sock, b"Subject: y\r\n\r\n.\r\n").startswith(b"250 2.0.0 it is not signed")
     open_ones = [socket(AF_UNIX, SOCK_STREAM) for _ in range(21)]
     try:
         for each in open_ones:
@@ -317,4 +333,4 @@ def test_lmtp_takes_its_limits_and_stops_in_order(site: Site) -> None:
     before = time.monotonic()
     site.robot.terminate()
     assert site.robot.wait(30) == 0 and time.monotonic() - before < 30
-    assert "STOP service=robot refused=1" in site.log()
+    assert "STOP service=robot refused=2" in site.log()

@@ -128,7 +128,8 @@ def plan_orders(orders: Sequence[Order], who: Submitter, terms: Terms, world: Wo
         else:
             end_ms = int((now + order.expires_s) * 1000) if order.expires_s else 0
             text = order.text or terms.text
-            item = Item(order.key, who.source, text, text.encode(), expiry_ms=end_ms)
+            proof = text or f"listed by {who.name}"
+            item = Item(order.key, who.source, text, proof.encode(), expiry_ms=end_ms)
             findings.append(Finding(what, _take(item, items, world), order.key, is_done=True))
     return Plan(Outcome("command", "", tuple(findings), who.name), tuple(items), tuple(removals))
 
