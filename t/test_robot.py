@@ -285,6 +285,16 @@ def test_the_same_signature_counts_once(site, cast):
     assert len(site.sent()) == 1
 
 
+def test_the_same_mail_in_two_hands_at_once_counts_once(site, cast, monkeypatch):
+    raw = cast["carol"].command("list 203.0.113.9")
+    assert site.robot(raw).exit_code == 0
+    with site.store() as store:
+        store.unlist([parse_key("203.0.113.9")], "admin:test", "", time.time())
+    monkeypatch.setattr("spamcannibal.store.seen.Seen.has", lambda *_: False)  # as when both looked before either wrote
+    assert "replayed" in site.robot(raw).stdout
+    assert site.listed() == set() and len(site.sent()) == 1
+
+
 def test_a_signed_text_stays_the_same_whatever_blanks_are_added_to_it(site, cast):
     raw = cast["carol"].clearsigned(b"list 203.0.113.9\n")
     assert site.robot(raw).exit_code == 0

@@ -40,6 +40,7 @@ from spamcannibal.store.seen import Seen
 from spamcannibal.store.stores import Store
 
 CLOCK_AHEAD_S = 300.0
+REPLAYED = "replayed: this signature came before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,11 @@ class Robot:
             mail = self._signed(reply, now) if reply else b""
             if plan.outcome.kind == "refused":
                 self._keep(self._tools.dead, raw, plan.outcome.reason, now)
-            self._write(plan, proven, now)
+            try:
+                self._write(plan, proven, now)
+            except WireError as error:
+                self._keep(self._tools.strangers, raw, str(error), now)
+                return Outcome("refused", str(error))
         is_told = reply is not None and self._send(reply, mail, now)
         if self._tools.neighbours and plan.outcome.kind == "listed":
             with self._turn:
@@ -114,7 +119,7 @@ class Robot:
             return
         policy.check_time(proven.mark.time_s, now, self._rules.window_s, CLOCK_AHEAD_S)
         if self._seen.has(proven.mark.time_s, proven.mark.digest):
-            raise WireError("replayed: this signature came before")
+            raise WireError(REPLAYED)
 
     def _plan(self, proven: Proven, now: float) -> Plan:
         """Return what to do about a message, WireErrors made into a refusal that the submitter is told."""
@@ -154,20 +159,22 @@ class Robot:
         for item in plan.items:
             store.guard.check(item.key)
             self._keep_original(item, now)
+        runs: list[None] = []  # after a recovery it runs once more, and then finds its own mark
 
         def write(batch: Batch) -> None:
             for item in plan.items:
                 batch.list(_listing(item))
             for key, why in plan.removals:
                 batch.unlist(key, proven.submitter.source, why)
-            if mark is not None:
-                self._note(mark, now, batch)
+            if mark is not None and not self._note(mark, now, batch) and not runs:
+                raise WireError(REPLAYED)  # the same mail in two hands at once
+            runs.append(None)
 
         if plan.items or plan.removals or mark is not None:
             store.transact(now, write)
 
-    def _note(self, mark: Mark, now: float, batch: Batch) -> None:
-        self._seen.note(mark.time_s, mark.digest, now - self._rules.window_s - CLOCK_AHEAD_S, batch.txn)
+    def _note(self, mark: Mark, now: float, batch: Batch) -> bool:
+        return self._seen.note(mark.time_s, mark.digest, now - self._rules.window_s - CLOCK_AHEAD_S, batch.txn)
 
     def _keep_original(self, item: Item, now: float) -> None:
         """Keep what was reported as it came, for the operator."""

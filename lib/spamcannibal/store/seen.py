@@ -30,10 +30,13 @@ class Seen:
         """Tell whether a signature was noted."""
         return bool(self._env.read(lambda: self._env.db("seen").exists(_signature(time_s, digest))))
 
-    def note(self, time_s: int, digest: bytes, forget_before_s: float, txn: Txn) -> None:
-        """Note a signature in a transaction, and forget some of those that are older than the window."""
-        self._env.db("seen").put(_signature(time_s, digest), b"", txn)
+    def note(self, time_s: int, digest: bytes, forget_before_s: float, txn: Txn) -> bool:
+        """Note a signature in a transaction, and forget some that are older than the window; False: it was noted."""
+        handle, key = self._env.db("seen"), _signature(time_s, digest)
+        is_new = not handle.exists(key, txn=txn)
+        handle.put(key, b"", txn)
         self._prune(_SIGNATURE, _SIGNATURE + pack_seq(max(0, int(forget_before_s))), txn)
+        return is_new
 
     def complaints(self, contact: bytes, since_ms: int) -> int:
         """Count the complaints to a contact (a digest) since then, up to PRUNE_LIMIT."""
