@@ -323,6 +323,7 @@ static int prepare(struct dnsloop *l)
         l->endpoints[s] = (struct endpoint){.fd = fd, .is_wildcard = dnspeer_is_wildcard(fd)};
         l->sources[s] = (struct pollfd){.fd = fd, .events = POLLIN};
     }
+    l->out.joins = dnssend_can_join(l->settings.fds[0]);
     l->sources[l->settings.n_fds] = (struct pollfd){.fd = l->stop_fd, .events = POLLIN};
     return 0;
 }

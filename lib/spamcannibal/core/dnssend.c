@@ -20,6 +20,14 @@ enum {
 _Static_assert((int)DNSSEND_MAX <= (int)SEGMENTS && (int)DNSSEND_MAX < UINT8_MAX, "a batch may go as one message");
 _Static_assert(CMSG_SPACE(sizeof(uint16_t)) == DNSSEND_CONTROL_BYTES - DNSPEER_CONTROL_BYTES, "room for a size");
 
+bool dnssend_can_join(int fd)
+{
+    int size;
+    socklen_t len = sizeof size;
+
+    return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &len) == 0;
+}
+
 void dnssend_add(struct dnssend *s, const struct dnspeer *peer, const uint8_t *reply, size_t size)
 {
     s->replies[s->n++] = (struct dnssend_reply){.peer = peer, .data = reply, .size = (uint16_t)size, .next = NONE};
@@ -197,12 +205,11 @@ static struct dnssend_told send_messages(struct dnssend *s, int fd)
 
 struct dnssend_told dnssend_all(struct dnssend *s, int fd)
 {
-    if (s->n_plain) {
-        s->n_plain--;
-        make_plain_messages(s);
-    } else {
+    if (s->joins && !s->n_plain)
         make_messages(s);
-    }
+    else
+        make_plain_messages(s);
+    s->n_plain -= s->n_plain > 0;
     struct dnssend_told told = send_messages(s, fd);
     s->n = 0;
     return told;

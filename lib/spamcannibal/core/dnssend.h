@@ -33,6 +33,7 @@ struct dnssend_reply {
 };
 
 struct dnssend {
+    bool joins; /* dnssend_can_join */
     unsigned n, n_messages;
     unsigned n_plain; /* batches that are yet to be sent one by one */
     struct dnssend_reply replies[DNSSEND_MAX];
@@ -41,6 +42,9 @@ struct dnssend {
     const struct dnspeer *peers[DNSSEND_MAX]; /* of the messages */
     _Alignas(8) uint8_t controls[DNSSEND_MAX][DNSSEND_CONTROL_BYTES];
 };
+
+/* Whether the kernel of a socket cuts datagrams; one that does not know of it would send them whole. */
+bool dnssend_can_join(int fd);
 
 /* At most DNSSEND_MAX; all to leave from one socket. */
 void dnssend_add(struct dnssend *s, const struct dnspeer *peer, const uint8_t *reply, size_t size);
