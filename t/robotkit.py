@@ -15,6 +15,7 @@ import subprocess
 from pathlib import Path
 from tempfile import mkdtemp
 
+PAST = ("--faked-system-time", "20200101T120000!")  # for a person whose key has expired since
 OUR_MX = "mx.example.net"
 _serial = itertools.count(1)
 

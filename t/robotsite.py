@@ -9,6 +9,7 @@ from contextlib import closing
 
 from click.testing import CliRunner
 
+import robotkit
 from spamcannibal.addr import format_key, parse_key
 from spamcannibal.commands.main import cli
 from spamcannibal.errors import SpamCannibalError
@@ -50,6 +51,11 @@ def make_cast(people):
     made["robot"] = people.person("robot").decrypts().knows(made["alice"], made["carol"], made["mallory"])
     for name in names:
         made[name].knows(made["robot"])
+    made["expired"] = people.person("expired", robotkit.PAST)
+    revoked = people.person("revoked")
+    made["report by revoked"] = revoked.report(robotkit.spam())
+    revoked.revoke()
+    made["robot"].knows(made["expired"], revoked)
     return made
 
 

@@ -219,6 +219,8 @@ REFUSED = {
     "unsigned": (lambda cast: mail("alice@example.org", "text/plain", spam()), "not signed", False),
     "wrong-header": (lambda c: mail("a@example.org", "text/plain", spam(), "X-Report: let me\n"), "not signed", False),
     "unknown-key": (lambda cast: cast["stranger"].report(spam()), "unknown here", False),
+    "expired-key": (lambda cast: cast["expired"].report(spam()), "key that signed has expired", False),
+    "revoked-key": (lambda cast: cast["report by revoked"], "was revoked", False),
     "known-but-not-allowed": (lambda cast: cast["mallory"].report(spam()), "may not report", False),
     "tampered": (lambda c: c["alice"].report(spam()).replace(b"203.0.113.9", b"203.0.113.8"), "does not fit", False),
     "wrongly-signed": (

@@ -13,7 +13,6 @@ from spamcannibal.robot import status
 from spamcannibal.robot.pgp import Gpg, Pgp
 
 TEXT = b"Content-Type: text/plain\r\n\r\nan example\r\n"
-PAST = ("--faked-system-time", "20200101T120000!")
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +97,14 @@ def test_an_unknown_key_does_not_count(people, pgp):
 
 
 def test_an_expired_key_does_not_count(people, pgp, robot):
-    old = people.person("old", PAST)
+    old = people.person("old", robotkit.PAST)
     robot.gpg("--import", data=old.public())
     assert "key that signed has expired" in refused(pgp, TEXT, old.sign(TEXT))
 
 
 def test_an_expired_signature_does_not_count(pgp, alice):
     words = ("--ignore-time-conflict", "--default-sig-expire", "1d", "--armor", "--detach-sign")
-    armor = alice.gpg(*PAST, *words, data=TEXT)
+    armor = alice.gpg(*robotkit.PAST, *words, data=TEXT)
     assert "OpenPGP" in refused(pgp, TEXT, armor)
 
 
