@@ -59,11 +59,11 @@ class _Source:
         reporters = Reporters(map(reporter, gather.reporter))
         return Parts(terms(gather), reporters, manner, read_never_list(settings))
 
-    def tls(self, gather: GatherSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None:
-        """Return the TLS context, or load one anew; None where no TLS is wanted."""
+    def tls(self, gather: GatherSettings) -> ssl.SSLContext | None:
+        """Return the TLS context; None where no TLS is wanted."""
         if not gather.tls_listen:
             return None
-        context = context or ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             context.load_cert_chain(gather.tls_certificate, gather.tls_key or None)
             if gather.tls_clients:

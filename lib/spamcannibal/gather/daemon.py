@@ -68,7 +68,7 @@ class Source(Protocol):
 
     def reload(self) -> Settings: ...
     def parts(self, settings: Settings) -> Parts: ...
-    def tls(self, gather: GatherSettings, context: ssl.SSLContext | None = None) -> ssl.SSLContext | None: ...
+    def tls(self, gather: GatherSettings) -> ssl.SSLContext | None: ...
 
 
 class Complaints:
@@ -102,6 +102,7 @@ class Daemon:
         self._parts = source.parts(settings)
         self._tls = source.tls(settings.gather)
         self._sockets: list[tuple[socket.socket, bool]] = []  # and whether TLS is spoken there
+        self._path = ""  # of the Unix socket, once it is ours
 
     def bind(self) -> None:
         """Take the addresses, as whoever may do that."""
@@ -111,9 +112,9 @@ class Daemon:
             for text in endpoints:
                 self._sockets.append((self._held.enter_context(bind(*parse_endpoint(text))), has_tls))
         if gather.socket:
-            self._sockets.append(
-                (self._held.enter_context(bind_local(gather.socket, gather.socket_mode, gather.user)), False)
-            )
+            local = self._held.enter_context(bind_local(gather.socket, gather.socket_mode, gather.user))
+            self._sockets.append((local, False))
+            self._path = gather.socket
 
     def load(self, store: Store, progress: Callable[[int], None]) -> None:
         """Read what is listed, and make what serves; the store is ours from now on."""
@@ -131,16 +132,13 @@ class Daemon:
         self._desk = Desk(sink, self._standing, self._parts.manner, time.time, Complaints(self._log))
         self._desk.status, self._desk.metrics = self.status, self.metrics
         self._server = Server(self._desk, Limits(gather.connections, gather.idle_s, gather.kept_s), self._log)
+        self._server.tls = self._tls
 
     def run(self, signals: Signals) -> None:
         """Serve until asked to stop; Unavailable if a part of us ended by itself."""
         for sock, has_tls in self._sockets:
             sock.listen(BACKLOG)
-            if has_tls:
-                assert self._tls is not None
-                self._server.listen_tls(sock, self._tls)
-            else:
-                self._server.listen(sock)
+            (self._server.listen_tls if has_tls else self._server.listen)(sock)
         try:
             self._writer.start()
             self._server.start()
@@ -159,10 +157,9 @@ class Daemon:
     def close(self) -> None:
         """Let go of sockets and store."""
         self._held.close()
-        path = self._settings.gather.socket
-        if path:
+        if self._path:
             with suppress(OSError):
-                Path(path).unlink()
+                Path(self._path).unlink()
 
     def status(self) -> dict[str, Any]:
         """Return what `gather status` shows."""
@@ -306,27 +303,27 @@ class Daemon:
         try:
             new = self._source.reload()
             parts = self._source.parts(new)
-            if self._tls is not None:
-                self._source.tls(new.gather)  # tried on another one: a half-loaded context serves nobody
-                self._source.tls(new.gather, self._tls)
+            tls = self._source.tls(new.gather)
+            breaker = self._breaker if new.guard == self._settings.guard else self._new_breaker(new)
         except SpamCannibalError as error:
             self._log.emit("RELOAD", service="gather", result="refused", error=str(error))
         else:
             needs_restart = needs_restart_for(self._settings, new)
             self._store.guard = parts.never_list
-            breaker = self._breaker if new.guard == self._settings.guard else self._new_breaker(new)
-            self._server.call(lambda: self._adopt(parts, breaker))
+            self._server.call(lambda: self._adopt(parts, breaker, tls))
             self._settings, self._parts = new, parts
             reporters = len(parts.reporters.all)
             told = ",".join(needs_restart) or None
             self._log.emit("RELOAD", service="gather", result="done", reporters=reporters, needs_restart=told)
         notify("READY=1")
 
-    def _adopt(self, parts: Parts, breaker: Breaker) -> None:
+    def _adopt(self, parts: Parts, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
         """Take new parts in; in the serving thread."""
         self._breaker = breaker
+        self._server.tls = tls or self._server.tls  # where TLS is spoken at all changes by a restart only
         sink = self._desk.sink
         sink.tally.terms = parts.terms
+        sink.v6_plen = parts.manner.v6_plen
         sink.reporters = parts.reporters
         sink.world = self._world(parts)
         self._desk.manner = parts.manner

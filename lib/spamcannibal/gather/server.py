@@ -2,7 +2,7 @@
 
     server = Server(desk, limits, log)
     server.listen(sock)                 bound and listening: TCP or Unix
-    server.listen_tls(sock, context)
+    server.listen_tls(sock)             the same with TLS, by the context that is in server.tls then
     server.start() ... server.call(function) ... server.stop()
 
 One thread runs an asyncio loop. A plain connection is read at once when it is accepted: a mail server's line is mostly
@@ -60,6 +60,7 @@ class Server:
         self.limits = limits
         self.counts: Counter[str] = Counter()
         self.log = log
+        self.tls: ssl.SSLContext | None = None
         self.swept_s = 0.0  # when the loop last had a turn, by the monotonic clock
         self.loop = asyncio.new_event_loop()
         self._listeners: list[socket.socket] = []
@@ -76,9 +77,9 @@ class Server:
         """Serve plain connections of a listening socket, which is ours from now on; before start."""
         self._add(sock, self._begin)
 
-    def listen_tls(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    def listen_tls(self, sock: socket.socket) -> None:
         """Serve TLS connections of a listening socket, which is ours from now on; before start."""
-        self._add(sock, lambda conn, peer: self._begin_tls(conn, peer, context))
+        self._add(sock, self._begin_tls)
 
     def start(self) -> None:
         """Serve from now on."""
@@ -179,11 +180,12 @@ class Server:
         sock.setblocking(False)
         Plain(self, sock, Conversation(self.desk, peer)).read()
 
-    def _begin_tls(self, sock: socket.socket, peer: Peer, context: ssl.SSLContext) -> None:
+    def _begin_tls(self, sock: socket.socket, peer: Peer) -> None:
+        assert self.tls is not None
         sock.setblocking(False)
         connection = Tls(self, sock, peer)
         self.note_fresh(connection)
-        task = self.loop.create_task(self._shake_hands(connection, context))
+        task = self.loop.create_task(self._shake_hands(connection, self.tls))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

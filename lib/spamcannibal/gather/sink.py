@@ -69,7 +69,7 @@ class Sink:
         self.by_reporter: dict[str, Counter[str]] = {}
         self.tripped: list[str] = []  # since this was emptied last, for the log
         self._parts: dict[str, _Part] = {}
-        self._v6_plen = v6_plen
+        self.v6_plen = v6_plen
 
     def take(self, report: Report, reporter: Reporter, now: float) -> Outcome:
         """Count a report."""
@@ -105,7 +105,7 @@ class Sink:
             return "too_fast", f"{reporter.name} sends more than {reporter.per_s:g} reports a second"
         if report.colour not in reporter.colours:
             return "colour", f"{reporter.name} may not say {report.colour}"
-        if not reporter.prefixes and is_prefix(report.key, self._v6_plen):
+        if not reporter.prefixes and is_prefix(report.key, self.v6_plen):
             return "prefix", f"{reporter.name} may not name prefixes"
         rule = self.world.forbidden(report.key)
         return ("never_list", rule) if rule else ("", "")

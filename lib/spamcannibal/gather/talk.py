@@ -16,7 +16,6 @@ A line counts only with its newline: what is cut short may name another address.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from spamcannibal.errors import WireError
 from spamcannibal.gather import http, jsons, postfix
@@ -28,7 +27,8 @@ from spamcannibal.gather.reporters import Peer
 JSON_LIMIT_BYTES = 1 << 18  # a line of some 500 reports with reasons
 _CUT = Refused("cut_short", "the connection ended within a line; want LF after it")
 
-Step = Callable[[bytes], tuple[bytes, bytes] | None]
+# A method of Conversation, not bound to one: that would be a cycle, left to the garbage collector, for each connection.
+Step = Callable[["Conversation", bytes], tuple[bytes, bytes] | None]
 
 
 class Conversation:
@@ -53,7 +53,7 @@ class Conversation:
             if self._step is None:
                 self._step = self._chosen(data)
             try:
-                taken = self._step(data) if self._step else None
+                taken = self._step(self, data) if self._step else None
             except WireError as error:
                 self._malformed(str(error))
                 return b"".join(replies)
@@ -74,19 +74,20 @@ class Conversation:
         """Return what takes the next request of the protocol that begins so; None where more must come."""
         first = data[:1]
         if first.isupper():
-            return self._http
+            return Conversation._http
         if first.isdigit():
-            return self._keep(self._socketmap)
+            return self._keep(Conversation._socketmap)
         if first in (b"{", b"["):
-            return self._keep(self._json)
+            return self._keep(Conversation._json)
         if first == b"\0":
-            return self._keep(partial(self._milter, Session(self._judge)))
+            session = Session(self._judge)
+            return self._keep(lambda talk, data: talk._milter(session, data))
         word = data[:LINE_LIMIT_BYTES].partition(b"\n")[0].partition(b" ")[0]
         if b"=" in word:
-            return self._keep(self._policy)
+            return self._keep(Conversation._policy)
         if word == b"get":
-            return self._keep(self._tcp_table)
-        return self._line if b"\n" in data or len(data) >= LINE_LIMIT_BYTES else None
+            return self._keep(Conversation._tcp_table)
+        return Conversation._line if b"\n" in data or len(data) >= LINE_LIMIT_BYTES else None
 
     def _keep(self, step: Step) -> Step:
         self._is_known = self._desk.may_ask(self._peer)

@@ -96,24 +96,12 @@ class Account(NamedTuple):
         return "; ".join(parts)
 
 
-class _Session(NamedTuple):
-    """Reports of one colour by one reporter, none further than session_s from the next."""
-
-    voice: Voice
-    colour: str
-    first: float
-    last: float
-
-
-class _Case:
-    """What is remembered of one key."""
-
-    __slots__ = ("colour", "sessions", "until")
-
-    def __init__(self) -> None:
-        self.sessions: tuple[_Session, ...] = ()
-        self.colour = ""
-        self.until = 0.0
+# Reports of one colour by one reporter, none further than session_s from the next: who, his weight and most, the
+# colour, first and last time. Plain tuples of plain values, as all that is kept of a key: these the garbage collector
+# lets go of. To look through 100,000 objects it would stop everything for a tenth of a second.
+_Session = tuple[str, float, float, str, float, float]
+_Case = tuple[tuple[_Session, ...], str, float]  # and the colour decided last, and until when
+_NEW: _Case = ((), "", 0.0)
 
 
 class Tally:
@@ -129,74 +117,76 @@ class Tally:
 
     def hear(self, report: Report, voice: Voice, now: float) -> Decision | None:
         """Count a report; return what it decides, if that is new."""
-        case = self._case(report.key)
-        case.sessions = self._joined(case.sessions, voice, report.colour, now)
-        said = self._said(case, now)
+        key = report.key
+        sessions, decided, until = self._take(key)
+        sessions = self._joined(sessions, voice, report.colour, now)
+        said = self._said(sessions, now)
         colour = self._colour(said)
-        if not colour or self._is_known(case, colour, now):
+        if not colour or self._is_known(colour, decided, until - now):
+            self._cases[key] = (sessions, decided, until)
             return None
-        case.colour, case.until = colour, now + self.terms.lasts_s[colour]
+        until = now + self.terms.lasts_s[colour]
+        self._cases[key] = (sessions, colour, until)
         wanted, parts = self.terms.weights[colour], _sorted(said[colour])
-        return Decision(report.key, colour, case.until, voice.name, report.reason, _sum(parts), wanted, parts)
+        return Decision(key, colour, until, voice.name, report.reason, _sum(parts), wanted, parts)
 
     def retract(self, key: bytes) -> None:
         """Take it that what was decided of a key last did not happen."""
         case = self._cases.get(key)
         if case is not None:
-            case.colour, case.until = "", 0.0
+            self._cases[key] = (case[0], "", 0.0)
 
     def explain(self, key: bytes, now: float) -> Account | None:
         """Return why a key has its colour, or what it lacks; None for one that nobody reported, or long ago."""
         case = self._cases.get(key)
         if case is None:
             return None
-        said = self._said(case, now)
+        sessions, decided, until = case
+        said = self._said(sessions, now)
         parts = {colour: _sorted(said.get(colour, {})) for colour in ORDER}
         weights = {colour: (_sum(parts[colour]), self.terms.weights[colour]) for colour in ORDER}
-        decided = case.colour if case.until > now else ""
-        return Account(self._colour(said), decided, case.until, weights, parts)
+        return Account(self._colour(said), decided if until > now else "", until, weights, parts)
 
-    def _case(self, key: bytes) -> _Case:
-        """Return a key's case, made if need be, as the one heard of last."""
+    def _take(self, key: bytes) -> _Case:
+        """Return what is known of a key, which is the one heard of last now."""
         case = self._cases.get(key)
         if case is not None:
             self._cases.move_to_end(key)
             return case
-        case = self._cases[key] = _Case()
+        self._cases[key] = _NEW
         if len(self._cases) > self.terms.addresses:
             self._cases.popitem(last=False)
             self.forgotten += 1
-        return case
+        return _NEW
 
-    def _is_known(self, case: _Case, colour: str, now: float) -> bool:
-        left_s = case.until - now
-        if case.colour == "black" and colour == "brown":
+    def _is_known(self, colour: str, decided: str, left_s: float) -> bool:
+        """Tell whether a colour was decided, and will last for a while yet."""
+        if decided == "black" and colour == "brown":
             return left_s > 0
-        return case.colour == colour and left_s > self.terms.lasts_s[colour] / 2
+        return decided == colour and left_s > self.terms.lasts_s[colour] / 2
 
     def _colour(self, said: _Said) -> str:
         wanted = self.terms.weights
         return next((c for c in ORDER if c in said and sum(said[c].values()) >= wanted[c] - SLACK), "")
 
-    def _said(self, case: _Case, now: float) -> _Said:
+    def _said(self, sessions: tuple[_Session, ...], now: float) -> _Said:
         """Return what each reporter adds to each colour now, by colour and name."""
         said: dict[str, dict[str, float]] = {}
-        most: dict[str, float] = {}
-        for session in case.sessions:
-            name, weight, limit = session.voice
-            part = weight * self._factor(session, now)
+        limits: dict[str, float] = {}
+        for name, weight, most, of, _, last in sessions:
+            part = weight * self._factor(of, now - last)
             if part:
-                most[name] = max(most.get(name, weight), limit)
-                for colour in _COUNTS_FOR[session.colour]:
+                limits[name] = max(limits.get(name, weight), most)
+                for colour in _COUNTS_FOR[of]:
                     names = said.setdefault(colour, {})
-                    names[name] = min(names.get(name, 0.0) + part, most[name])
+                    names[name] = min(names.get(name, 0.0) + part, limits[name])
         return said
 
-    def _factor(self, session: _Session, now: float) -> float:
-        """Return how much a session still counts, 0 to 1."""
-        terms, age_s = self.terms, now - session.last
-        if session.colour in EXCUSES:
-            return float(age_s < terms.lasts_s[session.colour])
+    def _factor(self, colour: str, age_s: float) -> float:
+        """Return how much a report still counts, 0 to 1."""
+        terms = self.terms
+        if colour in EXCUSES:
+            return float(age_s < terms.lasts_s[colour])
         if age_s <= terms.within_s:
             return 1.0
         left = 0.5 ** min((age_s - terms.within_s) / terms.half_life_s, 64)
@@ -205,20 +195,25 @@ class Tally:
     def _joined(self, sessions: tuple[_Session, ...], voice: Voice, colour: str, now: float) -> tuple[_Session, ...]:
         """Return the sessions with one more report: it joins those of its kind that it is near to."""
         if not sessions:
-            return (_Session(voice, colour, now, now),)
+            return ((*voice, colour, now, now),)
         first = last = now
-        kept, own = [], []
+        kept: list[_Session] = []
+        own: list[_Session] = []
         near_s = self.terms.session_s
         for session in sessions:
-            if session.voice.name != voice.name or session.colour != colour:
+            if session[0] != voice.name or session[3] != colour:
                 kept.append(session)
-            elif session.first - near_s < now < session.last + near_s:
-                first, last = min(first, session.first), max(last, session.last)
+            elif session[4] - near_s < now < session[5] + near_s:
+                first, last = min(first, session[4]), max(last, session[5])
             else:
                 own.append(session)
-        own.append(_Session(voice, colour, first, last))
-        own.sort(key=lambda session: session.last)
+        own.append((*voice, colour, first, last))
+        own.sort(key=_last)
         return (*kept, *own[-SESSIONS:])
+
+
+def _last(session: _Session) -> float:
+    return session[5]
 
 
 def _sorted(said: Mapping[str, float]) -> Parts:
