@@ -34,8 +34,8 @@ from spamcannibal.robot.orders import orders
 from spamcannibal.robot.outcome import Outcome
 from spamcannibal.robot.pgp import Pgp
 from spamcannibal.robot.plan import Item, Plan, Terms, plan_orders, plan_report
-from spamcannibal.robot.world import StoredWorld
-from spamcannibal.store.batch import Batch, NewListing
+from spamcannibal.robot.world import StoredWorld, listing_of
+from spamcannibal.store.batch import Batch
 from spamcannibal.store.seen import Seen
 from spamcannibal.store.stores import Store
 
@@ -163,7 +163,7 @@ class Robot:
 
         def write(batch: Batch) -> None:
             for item in plan.items:
-                batch.list(_listing(item))
+                batch.list(listing_of(item))
             for key, why in plan.removals:
                 batch.unlist(key, proven.submitter.source, why)
             if mark is not None and not self._note(mark, now, batch) and not runs:
@@ -214,16 +214,3 @@ def event(outcome: Outcome) -> dict[str, object]:
 def _text(entity: Entity) -> str:
     """Return the first plain text of a message."""
     return next((part.text() for part in entity.leaves() if part.content_type == "text/plain"), "")
-
-
-def _listing(item: Item) -> NewListing:
-    return NewListing(
-        item.key,
-        code=item.code,
-        text=item.text,
-        source=item.source,
-        mode=item.mode,
-        expiry_ms=item.expiry_ms,
-        evidence=item.evidence,
-        flags=item.flags,
-    )

@@ -9,11 +9,9 @@ in its place.
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import stat
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,13 +19,12 @@ from typing import Any
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import Envelope, Session
 
-from spamcannibal.addr import parse_endpoint
 from spamcannibal.errors import ConfigError, Unsupported
 from spamcannibal.robot.outcome import EXIT_DEFERRED, EXIT_DONE, Outcome
+from spamcannibal.robot.smtploop import BACKLOG, SmtpLoop, listen_tcp, read_content
 
 WORKERS = 2
 RECIPIENTS_LIMIT = 100
-STOP_S = 20.0
 
 Take = Callable[[bytes], Outcome]
 
@@ -40,20 +37,16 @@ def reply(outcome: Outcome) -> str:
 
 
 def listen(where: str, group_id: int = -1) -> socket.socket:
-    """Return a bound socket at a path (for owner and group) or endpoint; Unsupported if somebody listens there."""
-    is_path = where.startswith("/")
-    sock = socket.socket(_family(where), socket.SOCK_STREAM)
+    """Return a listening socket at a path (for owner and group) or endpoint; Unsupported if somebody listens there."""
+    if not where.startswith("/"):
+        return listen_tcp(where, "robot.lmtp")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if is_path:
-            _clear(where)
-            sock.bind(where)
-            os.chown(where, -1, group_id)
-            os.chmod(where, 0o660)  # noqa: PTH101 - beside chown
-        else:
-            addr, port = parse_endpoint(where)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((socket.inet_ntop(_family(where), addr), port))
-        sock.listen(64)
+        _clear(where)
+        sock.bind(where)
+        os.chown(where, -1, group_id)
+        os.chmod(where, 0o660)  # noqa: PTH101 - beside chown
+        sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise Unsupported(f"robot.lmtp: can't listen on {where}: {error.strerror}") from None
@@ -61,12 +54,6 @@ def listen(where: str, group_id: int = -1) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _family(where: str) -> socket.AddressFamily:
-    if where.startswith("/"):
-        return socket.AF_UNIX
-    return socket.AF_INET if len(parse_endpoint(where)[0]) == 4 else socket.AF_INET6
 
 
 def _clear(path: str) -> None:
@@ -145,8 +132,9 @@ class Conversation(LMTP):
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         recipients = len(self.envelope.rcpt_tos)
-        content = await self._content(self.data_size_limit or 0)
-        if content is None:
+        limit = self.data_size_limit or 0
+        content, size = await read_content(self._reader, limit)
+        if size > limit:
             self._set_post_data_state()  # type: ignore[no-untyped-call]
             await self.push("\r\n".join(["552 5.3.4 message too long"] * recipients))
             return
@@ -155,79 +143,31 @@ class Conversation(LMTP):
         self._set_post_data_state()  # type: ignore[no-untyped-call]
         await self.push(status)
 
-    async def _content(self, limit: int) -> bytes | None:
-        """Return the message without its dots (RFC 5321, section 4.5.2), None if it is longer than the limit."""
-        content, is_line_start = bytearray(), True
-        while True:
-            try:
-                piece = bytes(await self._reader.readuntil(b"\r\n"))
-            except asyncio.LimitOverrunError as error:
-                piece = bytes(await self._reader.read(error.consumed))
-            if is_line_start and piece == b".\r\n":
-                return bytes(content) if len(content) <= limit else None
-            if is_line_start and piece.startswith(b"."):
-                piece = piece[1:]
-            is_line_start = piece.endswith(b"\r\n")
-            if len(content) <= limit:
-                content += piece
-
 
 class Server:
     """The LMTP server on a socket, from `start` to `stop`."""
 
     def __init__(self, sock: socket.socket, take: Take, limit_bytes: int, connections: int, idle_s: float) -> None:
-        self._sock = sock
         self._workers = ThreadPoolExecutor(WORKERS, "robot")
         self._handler = Handler(take, self._workers)
         self._limit_bytes = limit_bytes
         self._connections = connections
         self._idle_s = idle_s
         self._hostname = socket.gethostname()  # aiosmtpd would ask the DNS, for each connection
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="lmtp", daemon=True)
         self._open_ones: set[object] = set()
-        self._server: asyncio.AbstractServer | None = None
+        self._loop = SmtpLoop("lmtp", [sock], self._conversation, lambda: self._handler.busy > 0)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._loop.is_alive
 
     def stop(self) -> None:
-        """Take no more; what is being dealt with is finished, and its sender told, within STOP_S."""
-        if self._thread.is_alive():
-            with contextlib.suppress(TimeoutError):
-                asyncio.run_coroutine_threadsafe(self._drain(), self._loop).result(STOP_S)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(STOP_S)
+        """Take no more, and finish what is being dealt with."""
+        self._loop.stop()
         self._workers.shutdown(wait=True, cancel_futures=True)
-        self._sock.close()
-
-    async def _drain(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        while self._handler.busy:
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.02)  # the reply is on its way now
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._server = self._loop.run_until_complete(self._bind())
-        try:
-            self._loop.run_forever()
-        finally:
-            self._server.close()
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0))
-            self._loop.close()
-
-    async def _bind(self) -> asyncio.AbstractServer:
-        if self._sock.family == socket.AF_UNIX:
-            return await self._loop.create_unix_server(self._conversation, sock=self._sock)
-        return await self._loop.create_server(self._conversation, sock=self._sock)
 
     def _conversation(self) -> Conversation:
         return Conversation(
@@ -240,5 +180,5 @@ class Server:
             decode_data=False,
             hostname=self._hostname,
             ident="SpamCannibal",
-            loop=self._loop,
+            loop=self._loop.loop,
         )

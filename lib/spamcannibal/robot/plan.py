@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from spamcannibal.addr import format_addr, format_key, listing_key
-from spamcannibal.record import EXCLUDED, PROVEN_CODE, PUBLISHED, SHADOW, Listing, Mode
+from spamcannibal.record import PROVEN_CODE, PUBLISHED, SHADOW, Listing, Mode
 from spamcannibal.robot.embedded import Embedded
 from spamcannibal.robot.orders import Order
 from spamcannibal.robot.outcome import Finding, Outcome, from_findings
@@ -38,6 +38,9 @@ class World(Protocol):
 
     def known(self, key: bytes) -> Known | None:
         """Return the listing of exactly this key."""
+
+    def is_excused(self, key: bytes) -> bool:
+        """Tell whether white, yellow or nobl stands for the key, as itself or as the network around it."""
 
     def admit(self, key: bytes, source: str) -> None:
         """Count one more listing; Unavailable if a breaker stops it."""
@@ -99,14 +102,24 @@ def plan_report(reported: Sequence[Embedded], who: Submitter, terms: Terms, worl
         if refusal:
             findings.append(Finding(what, f"{format_addr(found.source)} is not listed: {refusal}", key))
             continue
-        evidence = redact(message.raw, terms.rules)
-        end_ms = int((now + terms.expires_s) * 1000) if terms.expires_s else 0
-        item = Item(key, who.source, terms.text, evidence, message.raw, expiry_ms=end_ms)
+        item = replace(_proven(key, message.raw, who.source, terms, now), original=message.raw)
         said = _take(item, items, world)
         findings.append(Finding(what, f"{format_key(key)} {said}; {found.reason}", key, is_done=True))
     if len(reported) > REPORTS_LIMIT:
         findings.append(Finding("the rest", f"{len(reported)} messages in one report, want at most {REPORTS_LIMIT}"))
     return Plan(from_findings(tuple(findings), who.name), tuple(items))
+
+
+def plan_delivery(
+    addr: bytes, raw: bytes, source: str, terms: Terms, world: World, now: float
+) -> tuple[str, list[Item]]:
+    """Return what a message does to the host that brought it to us, in words and in items; Unavailable by a breaker."""
+    key = listing_key(addr, terms.v6_prefix)
+    refusal = _refusal(key, world)
+    items: list[Item] = []
+    if refusal:
+        return f"is not listed: {refusal}", items
+    return _take(_proven(key, raw, source, terms, now), items, world), items
 
 
 def plan_orders(orders: Sequence[Order], who: Submitter, terms: Terms, world: World, now: float) -> Plan:
@@ -134,13 +147,18 @@ def plan_orders(orders: Sequence[Order], who: Submitter, terms: Terms, world: Wo
     return Plan(Outcome("command", "", tuple(findings), who.name), tuple(items), tuple(removals))
 
 
+def _proven(key: bytes, raw: bytes, source: str, terms: Terms, now: float) -> Item:
+    """Return a listing with a message as proof."""
+    end_ms = int((now + terms.expires_s) * 1000) if terms.expires_s else 0
+    return Item(key, source, terms.text, redact(raw, terms.rules), expiry_ms=end_ms)
+
+
 def _refusal(key: bytes, world: World) -> str:
     """Return why a key must not be listed, "" if it may."""
     rule = world.forbidden(key)
     if rule:
         return f"the never-list forbids it ({rule})"
-    known = world.known(key)
-    if known and known.listing.flags & EXCLUDED:
+    if world.is_excused(key):
         return "a mail server of ours vouches for it (white, yellow or nobl)"
     return ""
 

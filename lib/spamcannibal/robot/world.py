@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from spamcannibal.addr import format_addr, format_key, split_key
+from spamcannibal.addr import format_addr, format_key, make_key, mask, split_key
 from spamcannibal.breaker import Admission, Breaker, Caps, is_counted
 from spamcannibal.errors import NeverListed, Unavailable
-from spamcannibal.robot.plan import Known
+from spamcannibal.record import EXCLUDED, SHADOW
+from spamcannibal.robot.plan import Item, Known
+from spamcannibal.store.batch import NewListing
 from spamcannibal.store.recent import listed_since
 from spamcannibal.store.stores import Store
 
@@ -56,6 +58,14 @@ class StoredWorld:
             return None
         return Known(listing, self._store.text(listing), self._store.contrib(key) is None)
 
+    def is_excused(self, key: bytes) -> bool:
+        addr, plen = split_key(key)
+        for length in reversed(self._store.lengths(len(addr))):
+            found = self._store.get_key(make_key(mask(addr, length), length)) if length <= plen else None
+            if found is not None and not found.flags & SHADOW:
+                return bool(found.flags & EXCLUDED)
+        return False
+
     def admit(self, key: bytes, source: str) -> None:
         breaker = self._breaker(self._now)
         if breaker.admit(key, source, self._now) is not Admission.OPEN:
@@ -87,6 +97,20 @@ class StoredWorld:
             f"{counts['evidence']} with proof, {counts['blcontrib']} as other lists told",
             f"{counts['archive']} others have connected; the journal is at {counts['journal']}",
         ]
+
+
+def listing_of(item: Item) -> NewListing:
+    """Return what an item of a plan lists."""
+    return NewListing(
+        item.key,
+        code=item.code,
+        text=item.text,
+        source=item.source,
+        mode=item.mode,
+        expiry_ms=item.expiry_ms,
+        evidence=item.evidence,
+        flags=item.flags,
+    )
 
 
 def _when(time_ms: int) -> str:
