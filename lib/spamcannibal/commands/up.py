@@ -55,7 +55,8 @@ def command(ctx: click.Context) -> None:
     settings = load_settings(ctx)
     services = settings.services
     if not services.enabled:
-        raise ConfigError("services.enabled: nothing to run, got [], want some of tarpit, dnsbl, gather, follow, robot")
+        names = "tarpit, dnsbl, gather, follow, robot, trap"
+        raise ConfigError(f"services.enabled: nothing to run, got [], want some of {names}")
     path = config_path(ctx)
     words = [sys.executable, "-P", "-m", "spamcannibal", *(["-c", path] if path else [])]
     words += ["--log-format", settings.log.format]

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, tarpit
+from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, tarpit, trap
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.follow import FollowSettings
@@ -20,6 +20,7 @@ from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
+from spamcannibal.settings.trap import TrapSettings
 
 # An empty text means "not set" where a default is empty.
 CHECKS: Checks = {
@@ -31,6 +32,7 @@ CHECKS: Checks = {
     **remote.CHECKS,
     **jobs.CHECKS,
     **robot.CHECKS,
+    **trap.CHECKS,
 }
 
 
@@ -46,6 +48,7 @@ class Settings(Struct, frozen=True):
     follow: FollowSettings = FollowSettings()
     robot: RobotSettings = RobotSettings()
     complaint: ComplaintSettings = ComplaintSettings()
+    trap: TrapSettings = TrapSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 
