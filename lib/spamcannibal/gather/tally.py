@@ -22,8 +22,9 @@ these bounds forget).
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 from spamcannibal.gather.line import Report
 
@@ -97,11 +98,13 @@ class Account(NamedTuple):
 
 
 # Reports of one colour by one reporter, none further than session_s from the next: who, his weight and most, the
-# colour, first and last time. Plain tuples of plain values, as all that is kept of a key: these the garbage collector
-# lets go of. To look through 100,000 objects it would stop everything for a tenth of a second.
+# colour, first and last time.
 _Session = tuple[str, float, float, str, float, float]
-_Case = tuple[tuple[_Session, ...], str, float]  # and the colour decided last, and until when
-_NEW: _Case = ((), "", 0.0)
+# What is kept of a key: the colour decided last, until when, and the six values of each session. All of it is one flat
+# tuple of plain values, since these the garbage collector lets go of at once; to look through 100,000 of anything else
+# it would stop everything for 30 ms.
+_Case = tuple[Any, ...]
+_NEW: _Case = ("", 0.0)
 
 
 class Tally:
@@ -118,15 +121,15 @@ class Tally:
     def hear(self, report: Report, voice: Voice, now: float) -> Decision | None:
         """Count a report; return what it decides, if that is new."""
         key = report.key
-        sessions, decided, until = self._take(key)
-        sessions = self._joined(sessions, voice, report.colour, now)
+        decided, until, *rest = self._take(key)
+        sessions = self._joined(_sessions(rest), voice, report.colour, now)
         said = self._said(sessions, now)
         colour = self._colour(said)
         if not colour or self._is_known(colour, decided, until - now):
-            self._cases[key] = (sessions, decided, until)
+            self._cases[key] = (decided, until, *chain.from_iterable(sessions))
             return None
         until = now + self.terms.lasts_s[colour]
-        self._cases[key] = (sessions, colour, until)
+        self._cases[key] = (colour, until, *chain.from_iterable(sessions))
         wanted, parts = self.terms.weights[colour], _sorted(said[colour])
         return Decision(key, colour, until, voice.name, report.reason, _sum(parts), wanted, parts)
 
@@ -134,15 +137,15 @@ class Tally:
         """Take it that what was decided of a key last did not happen."""
         case = self._cases.get(key)
         if case is not None:
-            self._cases[key] = (case[0], "", 0.0)
+            self._cases[key] = (*_NEW, *case[2:])
 
     def explain(self, key: bytes, now: float) -> Account | None:
         """Return why a key has its colour, or what it lacks; None for one that nobody reported, or long ago."""
         case = self._cases.get(key)
         if case is None:
             return None
-        sessions, decided, until = case
-        said = self._said(sessions, now)
+        decided, until, *rest = case
+        said = self._said(_sessions(rest), now)
         parts = {colour: _sorted(said.get(colour, {})) for colour in ORDER}
         weights = {colour: (_sum(parts[colour]), self.terms.weights[colour]) for colour in ORDER}
         return Account(self._colour(said), decided if until > now else "", until, weights, parts)
@@ -169,7 +172,7 @@ class Tally:
         wanted = self.terms.weights
         return next((c for c in ORDER if c in said and sum(said[c].values()) >= wanted[c] - SLACK), "")
 
-    def _said(self, sessions: tuple[_Session, ...], now: float) -> _Said:
+    def _said(self, sessions: Sequence[_Session], now: float) -> _Said:
         """Return what each reporter adds to each colour now, by colour and name."""
         said: dict[str, dict[str, float]] = {}
         limits: dict[str, float] = {}
@@ -192,7 +195,7 @@ class Tally:
         left = 0.5 ** min((age_s - terms.within_s) / terms.half_life_s, 64)
         return left if left >= FADED else 0.0
 
-    def _joined(self, sessions: tuple[_Session, ...], voice: Voice, colour: str, now: float) -> tuple[_Session, ...]:
+    def _joined(self, sessions: Sequence[_Session], voice: Voice, colour: str, now: float) -> Sequence[_Session]:
         """Return the sessions with one more report: it joins those of its kind that it is near to."""
         if not sessions:
             return ((*voice, colour, now, now),)
@@ -210,6 +213,12 @@ class Tally:
         own.append((*voice, colour, first, last))
         own.sort(key=_last)
         return (*kept, *own[-SESSIONS:])
+
+
+def _sessions(values: Sequence[Any]) -> list[_Session]:
+    """Return the sessions of a case's values."""
+    name, weight, most, colour, first, last = (values[i::6] for i in range(6))
+    return list(zip(name, weight, most, colour, first, last, strict=True))
 
 
 def _last(session: _Session) -> float:
