@@ -21,6 +21,8 @@ COMMANDS = {
     "blpreen": ("spamcannibal.commands.blpreen", "Ask other lists again about what they told us."),
     "cleanup": ("spamcannibal.commands.cleanup", "Clear away what is over."),
     "stats": ("spamcannibal.commands.stats", "Show how much there is, and which lists hit how often."),
+    "status": ("spamcannibal.commands.status", "Show on one screen how everything fares."),
+    "doctor": ("spamcannibal.commands.doctor", "Look this host over: each finding with its cure."),
     "explain": ("spamcannibal.commands.explain", "Tell everything that is known of an address, and why."),
     "list": ("spamcannibal.commands.list_", "Add, import, remove, find or show listings; undo changes."),
     "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
