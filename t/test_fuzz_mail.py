@@ -21,7 +21,9 @@ LONG_RUNS = os.environ.get("SPAMCANNIBAL_FUZZ_RUNS")
 EXTENT = [f"-runs={LONG_RUNS}"] if LONG_RUNS else ["-runs=30000", "-max_total_time=10"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed: it has wheels for x86-64 only")
+@pytest.mark.skipif(
+    importlib.util.find_spec("atheris") is None, reason="atheris is not installed: it has wheels for x86-64 only"
+)
 def test_no_mail_breaks_a_reader(tmp_path: Path) -> None:
     corpus = tmp_path / "seeds"
     corpus.mkdir()
