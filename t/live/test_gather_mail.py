@@ -184,13 +184,14 @@ class Circle:
         config = self.path / "exim.conf"
         config.write_text(EXIM.format(path=home, main=main, acl=acl))
         command = ("env", f"LD_LIBRARY_PATH={libraries}", binary, "-C", config, "-bdf")
+        self.exim = self.within(*command[:-1], files=files)
         with (self.path / "exim.out").open("wb") as log:
             process = self.mx.start(*self.within(*command, files=files), stdout=log, stderr=log)
         wait_for(lambda: self.is_up() or process.poll() is not None, "exim answers", 60)
         assert process.poll() is None, (self.path / "exim.out").read_text()
 
-    def run_postfix(self) -> Path:
-        """Start Postfix; its configuration's directory, by which it is aborted."""
+    def run_postfix(self, services: str = "") -> Path:
+        """Start Postfix, perhaps with more services; its configuration's directory, by which it is aborted."""
         if shutil.which("postfix") is None:
             pytest.skip("needs postfix")
         config, owner = self.path / "postfix", pwd.getpwnam("postfix").pw_uid
@@ -205,7 +206,7 @@ class Circle:
             f"{port} inet n - n - - smtpd -o smtpd_client_restrictions=${name}\n"
             for port, name in ((BY_SOCKETMAP, "by_socketmap"), (BY_DNS, "by_dns"))
         )
-        (config / "master.cf").write_text(POSTFIX_MASTER + more)
+        (config / "master.cf").write_text(POSTFIX_MASTER + more + services)
         start = self.within("postfix", "-c", config, "start-fg", files={"resolv.conf": self.path / "resolv.conf"})
         self.mx.start(*start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return config
@@ -237,6 +238,8 @@ def test_exim_reports_and_refuses_by_dns_and_a_listener_that_is_down_or_hangs_co
         assert circle.status()["reporters"][0]["black"] == i  # once a session
         (answer,) = circle.session(client, "good@example.net")
         assert answer == (550, f"{client} is listed: unknown recipients")
+        asked = f"${{readsocket{{inet:127.0.0.1:10044}}{{query {client}\\n}}{{3s}}{{}}{{down}}}}"
+        assert circle.mx.run(*circle.exim, "-be", asked).stdout.strip() == "black unknown recipients"
     for client in CLIENTS["clean"]:
         assert circle.session(client, "good@example.net")[0][0] == 250
     # The reporter says that the first one is good after all: white wins.
