@@ -28,6 +28,8 @@ CORE = LIB / "spamcannibal" / "core"
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "layout", "ranges", "record", "settings"}
 HOST = {"service"}
 SHELLS = {
+    "doctor.host",
+    "doctor.reach",
     "explain",
     "dnsbl.export.figures",
     "dnsbl.export.files",

@@ -22,6 +22,7 @@ MAPPED = bytes(10) + b"\xff\xff"
 
 _DIGITS = frozenset("0123456789")
 _HEX = frozenset("0123456789abcdefABCDEF")
+_LOOPBACK = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 _OCTETS = {str(n): n for n in range(256)}
 _NIBBLES = frozenset("0123456789abcdef")
 _MAX_TEXT = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
@@ -171,6 +172,12 @@ def parse_endpoint(text: str) -> tuple[bytes, int]:
     if port is None or port > 65535 or (":" in host) != (host[:1] == "[" and host[-1:] == "]"):
         raise AddrError(f"not an endpoint: got {_shown(text)}, want ADDRESS:PORT, IPv6 as [ADDRESS]:PORT")
     return parse_addr(host[1:-1] if ":" in host else host), port
+
+
+def reachable(text: str) -> tuple[bytes, int]:
+    """Return an endpoint of ours to connect to: where it is all addresses, loopback."""
+    addr, port = parse_endpoint(text)
+    return _LOOPBACK.get(addr, addr), port
 
 
 def format_endpoint(addr: bytes, port: int) -> str:

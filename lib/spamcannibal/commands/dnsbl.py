@@ -9,7 +9,7 @@ from contextlib import closing
 
 import click
 
-from spamcannibal.addr import format_addr, make_key, mask, parse_addr, parse_endpoint
+from spamcannibal.addr import format_addr, make_key, mask, parse_addr, reachable
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store
 from spamcannibal.commands.dnsbl_serve import serve, zone_specs
 from spamcannibal.dnsbl import answer, client
@@ -25,7 +25,6 @@ QUERY_S = 2.0
 COLUMNS = ("zone", "address", "listed", "code", "text", "rcode", "from")
 _WORDS = {True: "yes", False: "no", None: "unknown"}
 TOP_COLUMNS = ("address", "queries", "error", "limited")
-_WILDCARDS = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 
 
 @click.group(invoke_without_command=True)
@@ -131,7 +130,7 @@ def top(ctx: click.Context, limit: int, as_json: bool) -> None:
             'dnsbl.metrics: not set, so nobody can be asked; want "127.0.0.1:9453" or such, and a restart'
         )
     try:
-        page = client.fetch_page(*_reachable(settings.dnsbl.metrics), "/top", QUERY_S)
+        page = client.fetch_page(*reachable(settings.dnsbl.metrics), "/top", QUERY_S)
     except Unavailable as error:
         raise Unavailable(f"dnsbl.metrics: {error}; is `spamcannibal dnsbl` running with these settings?") from None
     rows = json.loads(page)
@@ -144,12 +143,6 @@ def prepare(ctx: click.Context) -> None:
     """Make the database ready for readers, and stay until standard input ends: the server's helper."""
     with closing(open_store(load_settings(ctx))):
         sys.stdin.buffer.read()
-
-
-def _reachable(text: str) -> tuple[bytes, int]:
-    """Return an endpoint to connect to: where it is all addresses, loopback."""
-    addr, port = parse_endpoint(text)
-    return _WILDCARDS.get(addr, addr), port
 
 
 def _open(settings: Settings) -> Store:
@@ -183,7 +176,7 @@ def _verdict(
 ) -> tuple[client.Verdict, str]:
     """Return what a zone says and who said it."""
     if not from_store:
-        endpoint, port = parse_server(server) if server else _reachable(settings.dnsbl.listen[0])
+        endpoint, port = parse_server(server) if server else reachable(settings.dnsbl.listen[0])
         exchange = client.over_network(endpoint, port, QUERY_S)
         try:
             return client.look_up(addr, spec.name, exchange), server or settings.dnsbl.listen[0]

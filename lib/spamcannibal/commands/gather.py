@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from spamcannibal.addr import parse_addr, parse_endpoint, parse_key
+from spamcannibal.addr import parse_addr, parse_endpoint, parse_key, reachable
 from spamcannibal.checks import is_endpoint
 from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, progress
 from spamcannibal.errors import ConfigError, SpamCannibalError
@@ -16,7 +16,6 @@ from spamcannibal.gather.client import say
 from spamcannibal.gather.line import LINE_LIMIT_BYTES, VERBS, clean
 from spamcannibal.settings import Settings
 
-WILDCARDS = {bytes(4): bytes((127, 0, 0, 1)), bytes(16): bytes(15) + b"\1"}
 server_option = click.option("--server", metavar="WHERE", help="ADDRESS:PORT, or a socket's path.")
 STATUS_COLUMNS = ("name", "weight", "tripped", *VERBS, "refused")
 
@@ -202,8 +201,7 @@ def _where(ctx: click.Context, server: str | None) -> tuple[bytes, int] | str:
         return parse_endpoint(server) if is_endpoint(server) else server
     gather = load_settings(ctx).gather
     if gather.listen:
-        addr, port = parse_endpoint(gather.listen[0])
-        return WILDCARDS.get(addr, addr), port
+        return reachable(gather.listen[0])
     if gather.socket:
         return gather.socket
     raise ConfigError("gather.listen: nowhere to reach the listener without TLS; say --server")

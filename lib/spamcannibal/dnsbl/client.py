@@ -54,6 +54,23 @@ def look_up(addr: bytes, zone: str, exchange: Exchange) -> Verdict:
     return Verdict(name, rcode, ", ".join(codes), " ".join(texts))
 
 
+def lag(zone: str, seq: int, exchange: Exchange) -> int | None:
+    """Return how many changes a zone's SOA serial is behind the journal's number `seq`; None if there is no SOA.
+
+    By RFC 1982 half of all serials is behind any; one that is ahead is 0 behind.
+    """
+    found = [rr.rdata for rr in _ask(zone, "SOA", exchange).rr if rr.rtype == dnslib.QTYPE.SOA]
+    if not found:
+        return None
+    distance = int((seq - found[0].times[0]) & 0xFFFFFFFF)
+    return distance if distance < 1 << 31 else 0
+
+
+def has_records(name: str, qtype: str, exchange: Exchange) -> bool:
+    """Tell whether a server finds records of a type under a name."""
+    return bool(_ask(name, qtype, exchange).rr)
+
+
 def over_network(addr: bytes, port: int, timeout_s: float) -> Exchange:
     """Return the exchange with a server; it raises Unavailable if that does not answer."""
     family = socket.AF_INET if len(addr) == 4 else socket.AF_INET6

@@ -1,4 +1,7 @@
-"""One instance of a job at a time: a lock on a file in the store's directory, which the kernel frees at any death."""
+"""One instance of a job at a time: a lock on a file in the store's directory, which the kernel frees at any death.
+
+The file's time tells when the job last came to its end.
+"""
 
 import fcntl
 import os
@@ -27,5 +30,16 @@ def alone(path: Path, job: str) -> Iterator[bool]:
             yield False
         else:
             yield True
+            os.utime(fd)
     finally:
         os.close(fd)
+
+
+def last_run_s(path: Path, job: str) -> float | None:
+    """Return when a job last came to its end, or first began, in seconds since the epoch; None if it never did."""
+    try:
+        return (path / f"{job}.lock").stat().st_mtime
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None

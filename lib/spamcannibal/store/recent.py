@@ -1,5 +1,6 @@
-"""What was listed lately, from the end of the journal: what the breakers count (breaker.py)."""
+"""What changed lately, from the end of the journal: what the breakers count (breaker.py), and who lists how much."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from spamcannibal import layout
@@ -12,17 +13,21 @@ PAGE_LIMIT = 1000
 
 def listed_since(store: Store, since_ms: int, limit: int) -> list[Change]:
     """Give what programs listed since a time, oldest first; of more than `limit` changes only the last are read."""
-    found: list[Change] = []
+    recent = (change for change in changes_since(store, since_ms, limit) if change.action is Action.LIST)
+    return [change for change in recent if is_counted(change.source)][::-1]
+
+
+def changes_since(store: Store, since_ms: int, limit: int) -> Iterator[Change]:
+    """Yield what changed since a time, newest first; of more than `limit` changes only the last are read."""
     at = store.last_seq()
     end = max(0, at - limit)
     while at > end:
         page = store.env.read(partial(_page, store, at, min(PAGE_LIMIT, at - end)))
         recent = [change for change in page if change.time_ms >= since_ms]
-        found += [change for change in recent if change.action is Action.LIST and is_counted(change.source)]
+        yield from recent
         if len(recent) < len(page) or not page:
-            break
+            return
         at = page[-1].seq - 1
-    return found[::-1]
 
 
 def _page(store: Store, seq: int, limit: int) -> list[Change]:

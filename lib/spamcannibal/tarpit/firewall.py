@@ -105,6 +105,26 @@ def present() -> Iterator[tuple[str, Rule]]:
                 yield backend, rule
 
 
+def would_be(wanted: Plan, backend: str) -> list[Rule]:
+    """Return the rules that `apply` would make by a backend, as its tool shows those in force.
+
+    nft words a rule by its release, so that is asked, in a network namespace apart; Unsupported if none may be made.
+    """
+    if backend != "nft":
+        return [
+            rule for family in families() for rule in rules.iptables_rules(rules.iptables_apply(wanted, family), family)
+        ]
+    nft = _program("nft")
+    shell = f"{nft} -f - && {nft} list table inet {rules.NFT_TABLE}"
+    return list(rules.nft_rules(_checked(["unshare", "--net", "--", "sh", "-c", shell], rules.nft_apply(wanted))))
+
+
+def behind() -> list[str]:
+    """Return the operator's rules that stand behind our jumps, and so never see what we queue (see rules.py)."""
+    saved = (_saved(backend, family) for backend in BACKENDS[1:] for family in families())
+    return [rule for text in saved for rule in rules.rules_behind(text)]
+
+
 def cut_established(key: bytes, ports: Iterable[int]) -> int:
     """Delete the connection tracking entries of a source (store key) to the ports; return how many there were.
 

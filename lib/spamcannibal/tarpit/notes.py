@@ -16,12 +16,22 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from spamcannibal.record import EXCLUDED, SHADOW, Action, Change, Mode
 from spamcannibal.settings import Settings
+
+
+class QueueRow(NamedTuple):
+    """A bound queue: its reader's netlink port, packets waiting, and lost for want of room there and at the reader."""
+
+    port: int
+    waiting: int
+    dropped: int
+    user_dropped: int
+
 
 Sighting = tuple[bytes, int, int, int]
 Event = tuple[int, str, str, bytes, int, bytes, int]
@@ -95,10 +105,19 @@ def parse_queues(text: str) -> range:
     return range(int(first), int(last or first) + 1)
 
 
+def parse_queue_table(text: str) -> dict[int, QueueRow]:
+    """Read the bound queues by number from /proc/net/netfilter/nfnetlink_queue; other lines are left out.
+
+    A line is: number, port, waiting, copy mode, copy range, dropped, dropped at the reader, last id, 1.
+    """
+    rows = [line.split() for line in text.splitlines()]
+    whole = (list(map(int, row[:7])) for row in rows if len(row) >= 7 and all(map(str.isdigit, row[:7])))
+    return {row[0]: QueueRow(row[1], row[2], row[5], row[6]) for row in whole}
+
+
 def parse_queue_owners(text: str) -> dict[int, int]:
     """Read queue number -> netlink port from /proc/net/netfilter/nfnetlink_queue."""
-    rows = [line.split() for line in text.splitlines()]
-    return {int(row[0]): int(row[1]) for row in rows if len(row) > 1 and row[0].isdigit() and row[1].isdigit()}
+    return {number: row.port for number, row in parse_queue_table(text).items()}
 
 
 def has_capability(status: str, number: int) -> bool:

@@ -130,6 +130,22 @@ def iptables_rules(saved: str, family: Family = 4) -> Iterator[Rule]:
             yield Rule("ipv4" if family == 4 else "ipv6", table, match[3], match[4], packets, size)
 
 
+def rules_behind(saved: str) -> Iterator[str]:
+    """Yield "CHAIN RULE" of what stands behind our jump in a chain of the mangle table, from iptables-save's text.
+
+    There a queue's verdict ends the chain; in raw nothing is queued, so the order does not matter.
+    """
+    jumped = set()
+    for table, line in _saved_lines(saved):
+        match = re.fullmatch(r"(?:\[\d+:\d+\] )?-A (\S+) ?(.*)", line)
+        if not match or table != "mangle":
+            continue
+        if _is_jump(match[2]):
+            jumped.add(match[1])
+        elif match[1] in jumped:
+            yield f"{match[1]} {match[2]}"
+
+
 def idle_hooks(before: str, after: str) -> list[tuple[str, str]]:
     """Return (table, chain) of the built-in chains that our jumps stood in `before` and that do nothing `after`.
 
