@@ -84,6 +84,7 @@ def terms(gather: GatherSettings) -> Terms:
         half_life_s=gather.half_life_s,
         session_s=gather.session_s,
         addresses=gather.addresses,
+        peers=frozenset(one.name for one in gather.reporter if one.peer),
     )
 
 

@@ -25,6 +25,16 @@ def say(
         raise Unavailable(f"gather listener at {shown}: {error}; is `spamcannibal gather` running?") from None
 
 
+def secured(where: tuple[bytes, int] | str, timeout_s: float, context: ssl.SSLContext, name: str = "") -> ssl.SSLSocket:
+    """Return a connection over TLS, to a server of that name if the context checks it; OSError if there is none."""
+    plain = connected(where, timeout_s)
+    try:
+        return context.wrap_socket(plain, server_hostname=name or None)
+    except BaseException:
+        plain.close()
+        raise
+
+
 def connected(where: tuple[bytes, int] | str, timeout_s: float) -> socket.socket:
     """Return a connection to (addr, port) or the path of a Unix socket; OSError if there is none."""
     if not isinstance(where, str):

@@ -5,11 +5,12 @@ What a listener that can't be reached does not answer stays with the caller, who
 
 import json
 import socket
+import ssl
 from collections.abc import Sequence
 
 from spamcannibal.addr import format_endpoint, format_key
 from spamcannibal.errors import Unavailable
-from spamcannibal.gather.client import connected
+from spamcannibal.gather.client import connected, secured
 from spamcannibal.gather.line import Report
 
 BATCH = 200
@@ -19,10 +20,20 @@ ANSWER_LIMIT_BYTES = 1 << 20
 class Courier:
     """A connection that is made when needed, and anew after an error."""
 
-    def __init__(self, where: tuple[bytes, int] | str, secret: str = "", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        where: tuple[bytes, int] | str,
+        secret: str = "",
+        timeout_s: float = 10.0,
+        tls: ssl.SSLContext | None = None,
+        name: str = "",
+    ) -> None:
+        """`name` is the listener's by its certificate, if `tls` checks that."""
         self._where = where
         self._secret = secret
         self._timeout_s = timeout_s
+        self._tls = tls
+        self._name = name
         self._sock: socket.socket | None = None
 
     def bring(self, reports: Sequence[Report]) -> list[str]:
@@ -42,9 +53,14 @@ class Courier:
             self._sock.close()
             self._sock = None
 
+    def _connected(self) -> socket.socket:
+        if self._tls is None:
+            return connected(self._where, self._timeout_s)
+        return secured(self._where, self._timeout_s, self._tls, self._name)
+
     def _exchange(self, reports: Sequence[Report]) -> list[str]:
         if self._sock is None:
-            self._sock = connected(self._where, self._timeout_s)
+            self._sock = self._connected()
         rows = [
             {"colour": report.colour, "address": format_key(report.key), "reason": report.reason, "key": self._secret}
             for report in reports

@@ -41,7 +41,7 @@ from spamcannibal.settings import Settings
 from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.recent import listed_since
-from spamcannibal.store.reports import SOURCE
+from spamcannibal.store.reports import PEER, SOURCE
 from spamcannibal.store.stores import Store
 
 BACKLOG = 1024
@@ -286,7 +286,8 @@ class Daemon:
         for change in changes:
             if change.action is not Action.UNLIST:
                 self._standing.put(change.key, change.text)
-            if change.action is Action.LIST and is_counted(change.source) and not change.source.startswith(SOURCE):
+            is_ours = change.source.startswith((SOURCE, PEER))
+            if change.action is Action.LIST and is_counted(change.source) and not is_ours:
                 self._breaker.note(change.time_ms / 1000, change.key, change.source)
 
     def _tell_tripped(self) -> None:
@@ -322,7 +323,8 @@ class Daemon:
         self._breaker = breaker
         self._server.tls = tls or self._server.tls  # where TLS is spoken at all changes by a restart only
         sink = self._desk.sink
-        sink.tally.terms = parts.terms
+        peers = parts.terms.peers | sink.tally.terms.peers  # what a former peer said does not become ours
+        sink.tally.terms = parts.terms._replace(peers=peers)
         sink.v6_plen = parts.manner.v6_plen
         sink.reporters = parts.reporters
         sink.world = self._world(parts)

@@ -16,6 +16,9 @@ How reports count:
 A decision is made when the colour differs from the one decided last, or when more than half of the time of that is
 over. Decided black is not turned into brown by fading.
 
+A decision that needs the word of a peer (another site) names the heaviest one. With the report that makes what our own
+reporters say enough by itself, it is decided anew: from then on it is ours.
+
 At most `addresses` keys are kept; past that the one that was silent longest is forgotten. For one key and reporter
 there are at most SESSIONS sessions. The order in which reports come does not matter, only their times (but for what
 these bounds forget).
@@ -48,6 +51,7 @@ class Terms(NamedTuple):
     half_life_s: float = 3600.0
     session_s: float = 60.0
     addresses: int = 100_000
+    peers: frozenset[str] = frozenset()  # reporters that are other sites
 
 
 class Voice(NamedTuple):
@@ -59,7 +63,10 @@ class Voice(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """A colour that holds: until when, by whose report, for which weight of how much wanted, said by whom."""
+    """A colour that holds: until when, by whose report, for which weight of how much wanted, said by whom.
+
+    `peer` is one without whose like it would not hold; "" if our own reporters' word is enough.
+    """
 
     key: bytes
     colour: str
@@ -69,6 +76,7 @@ class Decision(NamedTuple):
     weight: float
     wanted: float
     said: Parts
+    peer: str = ""
 
     @property
     def why(self) -> str:
@@ -122,16 +130,19 @@ class Tally:
         """Count a report; return what it decides, if that is new."""
         key = report.key
         decided, until, *rest = self._take(key)
-        sessions = self._joined(_sessions(rest), voice, report.colour, now)
+        before = _sessions(rest)
+        sessions = self._joined(before, voice, report.colour, now)
         said = self._said(sessions, now)
         colour = self._colour(said)
-        if not colour or self._is_known(colour, decided, until - now):
+        peer = self._needed(colour, said)
+        is_ours_now = bool(self.terms.peers and not peer and self._needed(colour, self._said(before, now)))
+        if not colour or (self._is_known(colour, decided, until - now) and not is_ours_now):
             self._cases[key] = (decided, until, *chain.from_iterable(sessions))
             return None
         until = now + self.terms.lasts_s[colour]
         self._cases[key] = (colour, until, *chain.from_iterable(sessions))
         wanted, parts = self.terms.weights[colour], _sorted(said[colour])
-        return Decision(key, colour, until, voice.name, report.reason, _sum(parts), wanted, parts)
+        return Decision(key, colour, until, voice.name, report.reason, _sum(parts), wanted, parts, peer)
 
     def retract(self, key: bytes) -> None:
         """Take it that what was decided of a key last did not happen."""
@@ -171,6 +182,15 @@ class Tally:
     def _colour(self, said: _Said) -> str:
         wanted = self.terms.weights
         return next((c for c in ORDER if c in said and sum(said[c].values()) >= wanted[c] - SLACK), "")
+
+    def _needed(self, colour: str, said: _Said) -> str:
+        """Return the heaviest peer without whose like a colour would not hold, "" if our own are enough, or no peer."""
+        parts = said.get(colour, {})
+        peers = self.terms.peers.intersection(parts)
+        if not peers:
+            return ""
+        ours = sum(weight for name, weight in parts.items() if name not in peers)
+        return "" if ours >= self.terms.weights[colour] - SLACK else min(peers, key=lambda name: (-parts[name], name))
 
     def _said(self, sessions: Sequence[_Session], now: float) -> _Said:
         """Return what each reporter adds to each colour now, by colour and name."""

@@ -19,8 +19,9 @@ from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.gather.server import Log
 from spamcannibal.gather.tally import Decision
+from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED
 from spamcannibal.store.batch import NewListing
-from spamcannibal.store.reports import SOURCE, Done, list_reported
+from spamcannibal.store.reports import PEER, SOURCE, Done, list_reported
 from spamcannibal.store.stores import BATCH_LIMIT, Store
 
 QUEUE_LIMIT = 10_000
@@ -117,14 +118,17 @@ class Writer(threading.Thread):
 
 
 def new_listing(decision: Decision) -> NewListing:
-    """Return what a decision lists."""
-    colour = COLOURS[decision.colour]
+    """Return what a decision lists; what needs a peer's word is not published, and never as proven here."""
+    (code, flags), source = COLOURS[decision.colour], SOURCE + decision.by
+    if decision.peer:
+        source, flags = PEER + decision.peer, flags & ~PUBLISHED
+        code = HEARSAY_CODE if code == PROVEN_CODE else code
     return NewListing(
         decision.key,
-        code=colour.code,
+        code=code,
         text=decision.reason,
-        source=SOURCE + decision.by,
+        source=source,
         expiry_ms=int(decision.until * 1000),
         evidence=decision.why.encode("ascii", "replace"),
-        flags=colour.flags,
+        flags=flags,
     )

@@ -10,6 +10,7 @@ from spamcannibal.record import EXCLUDED, SHADOW
 from spamcannibal.robot.plan import Item, Known
 from spamcannibal.store.batch import NewListing
 from spamcannibal.store.recent import listed_since
+from spamcannibal.store.reports import PEER
 from spamcannibal.store.stores import Store
 
 HISTORY_LIMIT = 10
@@ -56,7 +57,9 @@ class StoredWorld:
         listing = self._store.get_key(key)
         if listing is None:
             return None
-        return Known(listing, self._store.text(listing), self._store.contrib(key) is None)
+        change = self._store.change(listing.seq)
+        text, source = (change.text, change.source) if change else ("", "")
+        return Known(listing, text, self._store.contrib(key) is None and not source.startswith(PEER))
 
     def is_excused(self, key: bytes) -> bool:
         addr, plen = split_key(key)

@@ -26,6 +26,7 @@ class ReporterSettings(Struct, frozen=True):
     weight: Weight = 1.0
     most: Annotated[float, Meta(ge=0, le=1000)] = 0.0
     prefixes: bool = False
+    peer: bool = False
     per_s: Annotated[float, Meta(ge=0.01, le=1_000_000)] = 100.0
     per_hour: Count = 1000
 

@@ -1,8 +1,8 @@
 """List what mail servers reported: never over somebody else's word, and one that is forbidden does not stop the rest.
 
 A listing belongs to the source of its newest change. Reports change those of other reports; black also turns hearsay
-into a proven listing. What the administrator, the robot or an import put there stays as it is. The look and the change
-are one transaction.
+into a proven listing. What the administrator, the robot or an import put there stays as it is. What needs a peer's word
+changes only what a peer's word made, or excuses it. The look and the change are one transaction.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from spamcannibal.errors import NeverListed
 from spamcannibal.store.batch import Batch, NewListing
 from spamcannibal.store.stores import Store
 
-SOURCE = "gather:"
+SOURCE = "gather:"  # decided by our own reporters
+PEER = "peer:"  # decided with the word of another site: not first-hand, and told to nobody
 
 
 class Done(Enum):
@@ -48,7 +49,12 @@ def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
         return True
     seq = layout.unpack_listing(raw).seq
     change = store.env.db("journal").get(layout.pack_seq(seq), txn=batch.txn)
-    if change is not None and layout.unpack_change(seq, change).source.startswith(SOURCE):
+    source = layout.unpack_change(seq, change).source if change is not None else ""
+    if source.startswith(PEER):
+        return True
+    if item.source.startswith(PEER):
+        return source.startswith(SOURCE) and bool(item.flags & record.EXCLUDED)
+    if source.startswith(SOURCE):
         return True
     is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
     return is_refused and bool(store.env.db("blcontrib").exists(item.key, txn=batch.txn))
