@@ -38,10 +38,10 @@ def view(entries: dict[str, int], spec: ZoneSpec = SPEC, texts: dict[str, str] |
     return View(Zones(zones), made.shelves, lambda: serial, lambda key: by_key.get(key, b""), fast)
 
 
-def question(name: str, qtype: str = "A", qclass: str = "IN", edns: int | None = None) -> bytes:
+def question(name: str, qtype: str = "A", qclass: str = "IN", edns: int | None = None, flags: str = "") -> bytes:
     record = dnslib.DNSRecord.question(name, qtype, qclass)
     if edns is not None:
-        record.add_ar(dnslib.EDNS0(udp_len=edns))
+        record.add_ar(dnslib.EDNS0(udp_len=edns, flags=flags))
     return bytes(record.pack())
 
 

@@ -322,13 +322,13 @@ def test_unknown_edns_versions_get_badvers(version: int) -> None:
     assert (reply.header.rcode, reply.ar[0].ttl >> 24, reply.ar[0].ttl >> 16 & 0xFF, reply.rr) == (0, 1, 0, [])
 
 
-def test_unknown_edns_options_and_flags_are_ignored() -> None:
+def test_unknown_edns_options_are_ignored_and_the_do_bit_is_copied() -> None:
     record = dnslib.DNSRecord.question(f"1.2.0.192.{ZONE}")
     options = [dnslib.EDNSOption(65001, b"x" * 40), dnslib.EDNSOption(8, b""), dnslib.EDNSOption(10, b"12345678")]
     record.add_ar(dnslib.EDNS0(udp_len=4096, flags="do", opts=options))
     reply = dnslib.DNSRecord.parse(answer(bytes(record.pack()), VIEW))
     assert outcome(reply) == "127.0.0.2"
-    assert (reply.ar[0].edns_len, reply.ar[0].ttl, reply.ar[0].rdata) == (1232, 0, [])
+    assert (reply.ar[0].edns_len, reply.ar[0].ttl, reply.ar[0].rdata) == (1232, 0x8000, [])  # RFC 3225 section 3
 
 
 OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"

@@ -173,6 +173,11 @@ def test_rfc_6891_a_payload_below_512_is_512(peer: Peer) -> None:
     assert codes(peer.ask("1.2.0.192", use_edns=0, payload=100)) == ["127.0.0.2"]  # 6.2.3
 
 
+def test_rfc_3225_the_do_bit_comes_back(peer: Peer) -> None:
+    assert peer.ask("1.2.0.192", use_edns=0, want_dnssec=True).ednsflags == dns.flags.DO
+    assert peer.ask("9.9.9.9", use_edns=0).ednsflags == 0
+
+
 def test_rfc_6891_two_opts_are_a_format_error(peer: Peer) -> None:
     query = dns.message.make_query(f"1.2.0.192.{ZONE}", "A", use_edns=0).to_wire()
     opt = query[-11:]

@@ -72,6 +72,7 @@ static bool read_opt(const uint8_t *data, size_t size, struct dns_query *q)
         if (get16(data + at) == DNS_COOKIE && !q->cookie_size && !note_cookie(data + at + 4, get16(data + at + 2), q))
             return false;
     q->payload_bytes = get16(data + 3);
+    q->wants_dnssec = data[7] & DNS_DO >> 8;
     return at == end;
 }
 

@@ -24,7 +24,7 @@ struct dns_query {
     const struct dns_zone *zone; /* NULL: not ours */
     uint16_t qtype, question_size;
     uint16_t payload_bytes; /* that EDNS allows */
-    bool has_edns;
+    bool has_edns, wants_dnssec;
     uint8_t cookie_size, cookies_size; /* of the option that came, of the reply's (dnscookie.h); 0: none */
     uint8_t cookies[24];
     const uint8_t *cookie;

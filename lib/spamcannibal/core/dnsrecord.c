@@ -103,6 +103,7 @@ void dns_add_opt(struct dns_draft *r)
     __builtin_memset(out, 0, OPT_BYTES);
     put16(out + 1, DNS_OPT);
     put16(out + 3, PAYLOAD_BYTES);
+    put16(out + 7, r->q->wants_dnssec ? DNS_DO : 0);
     r->at += OPT_BYTES;
     if (!r->q->cookies_size)
         return;

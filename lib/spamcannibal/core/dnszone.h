@@ -23,6 +23,7 @@ enum { DNS_PUBLISHED = 0x10, DNS_EXCLUDED = 0x20, DNS_SHADOW = 0x40, DNS_OWN_TEX
 
 enum { DNS_A = 1, DNS_NS = 2, DNS_TXT = 16, DNS_AAAA = 28, DNS_OPT = 41, DNS_META_FIRST = 249, DNS_ANY = 255 };
 enum { DNS_COOKIE = 10 }; /* an EDNS option */
+enum { DNS_DO = 0x8000 }; /* a flag of EDNS, copied into the reply (RFC 3225) */
 enum { DNS_NOERROR = 0, DNS_FORMERR = 1, DNS_SERVFAIL = 2, DNS_NXDOMAIN = 3, DNS_REFUSED = 5 };
 
 /* One record as it goes on the wire, but for pointers to the zone's name and an SOA's serial: Template of zone.py. */

@@ -38,7 +38,7 @@ from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.cookies import Cookies, Judged
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED, holds_test_point, is_host, readings
-from spamcannibal.dnsbl.wire import HEADER, Labels, Query
+from spamcannibal.dnsbl.wire import HEADER, Edns, Labels, Query
 from spamcannibal.dnsbl.zone import Node, Template, Zone, Zones, character_strings, expand, with_serial
 from spamcannibal.record import PROVEN_CODE
 
@@ -283,7 +283,7 @@ def _message(
 
     The rcode's upper bits go into the OPT. AA is set where one of our zones spoke, which is where sections are given.
     """
-    opt = _opt(rcode, judged) if query.edns else b""
+    opt = _opt(rcode, judged, query.edns) if query.edns else b""
     room = _limit(query, transport) - HEADER.size - len(query.question) - len(opt)
     flags = wire.QR | query.flags & (wire.RD | wire.CD) | rcode & 15 | (wire.AA if sections else 0)
     body, counts, is_cut = _fitting(sections, room)
@@ -304,9 +304,10 @@ def _fitting(sections: tuple[list[bytes], ...], room: int) -> tuple[bytes, list[
     return body, counts, False
 
 
-def _opt(rcode: int, judged: Judged | None) -> bytes:
+def _opt(rcode: int, judged: Judged | None, asked: Edns) -> bytes:
     option = b"" if judged is None else _COOKIE.pack(wire.OPTION_COOKIE, len(judged.reply)) + judged.reply
-    return _OPT.pack(0, wire.OPT, PAYLOAD_BYTES, rcode >> 4, 0, 0, len(option)) + option
+    flags = wire.DO if asked.wants_dnssec else 0
+    return _OPT.pack(0, wire.OPT, PAYLOAD_BYTES, rcode >> 4, 0, flags, len(option)) + option
 
 
 def _limit(query: Query, transport: Transport) -> int:

@@ -78,7 +78,8 @@ class Packer:
     def __init__(self, query: Query, room: int = 0, limit: int = MESSAGE_BYTES) -> None:
         self._query = query
         self._limit = limit - room
-        self._opt = struct.pack(">BHHIH", 0, wire.OPT, 1232, 0, 0) if query.edns else b""
+        flags = wire.DO if query.edns and query.edns.wants_dnssec else 0
+        self._opt = struct.pack(">BHHIH", 0, wire.OPT, 1232, flags, 0) if query.edns else b""
         self._parts: list[bytes] = []
         self._begin()
 

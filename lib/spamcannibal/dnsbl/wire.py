@@ -52,6 +52,7 @@ TYPE_NAMES = {A: "A", NS: "NS", SOA: "SOA", MX: "MX", TXT: "TXT", AAAA: "AAAA", 
 Labels = tuple[bytes, ...]
 
 OPTION_COOKIE = 10
+DO = 0x8000  # of an OPT's flags: to be copied into the reply, whatever we make of it (RFC 3225 section 3)
 _OPTION = struct.Struct(">HH")
 _QUESTION_TAIL = struct.Struct(">HH")
 _RECORD_HEAD = struct.Struct(">HHIH")
@@ -61,6 +62,7 @@ class Edns(NamedTuple):
     version: int
     payload_bytes: int
     cookie: bytes = b""
+    wants_dnssec: bool = False
 
 
 class Query(NamedTuple):
@@ -183,7 +185,7 @@ def _read_record(data: bytes, at: int) -> tuple[Edns | None, int] | None:
     cookie = _read_options(data[at - size : at])
     if data[start] != 0 or cookie is None:
         return None
-    return Edns(ttl >> 16 & 0xFF, rclass, cookie), at
+    return Edns(ttl >> 16 & 0xFF, rclass, cookie, bool(ttl & DO)), at
 
 
 def _read_options(options: bytes) -> bytes | None:
