@@ -445,6 +445,18 @@ def test_with_broken_settings_the_mail_stays_and_is_read_to_its_end(site, cast, 
     assert done.exit_code == 75 and why in done.stderr
 
 
+@pytest.mark.parametrize("is_broken", [False, True], ids=["too-long", "broken-settings"])
+def test_a_mail_server_never_writes_into_a_broken_pipe(site, is_broken):
+    if is_broken:
+        (site.path / "spamcannibal.toml").write_text("nonsense = 1\n")
+    argv = [sys.executable, "-P", "-m", "spamcannibal", "-c", site.path / "spamcannibal.toml", "robot"]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    for _ in range(64):
+        process.stdin.write(b"x" * 250_000)  # BrokenPipeError, if it did not read
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == (75 if is_broken else 65), said
+
+
 def test_without_a_never_list_the_mail_stays(site, cast):
     (site.path / "never-list").unlink()
     assert "never_list" in stays(site, cast["alice"].report(spam()))
