@@ -3,11 +3,12 @@
 import pytest
 
 from jobkit import CODE2, NOW, NOW_MS, A, addr, cause
-from spamcannibal.addr import parse_key
+from spamcannibal import layout
+from spamcannibal.addr import format_addr, parse_key
 from spamcannibal.errors import NeverListed
 from spamcannibal.jobs.report import ROWS_LIMIT, Report
 from spamcannibal.record import HEARSAY_CODE, Cause, Checked
-from spamcannibal.store import examine
+from spamcannibal.store import examine, sweep
 from spamcannibal.store.examine import Known, Settlement
 from spamcannibal.store.stores import Hearsay, NewListing
 from storekit import check_whole, everything, open_store
@@ -50,6 +51,22 @@ def test_a_settlement_happens_whole_or_not_at_all(store):
     assert everything(store) == before
 
 
+def test_notes_of_who_passed_are_bounded_and_have_room_again_after_a_sweep(store, monkeypatch):
+    monkeypatch.setattr(examine, "NOTES_LIMIT", 3)
+    texts = [f"9.9.9.{n}" for n in range(5)]
+
+    def note(unknown=0, ms=NOW_MS):
+        examine.settle(store, Settlement(checked={addr(text): Checked(ms, unknown) for text in texts}), NOW)
+        rows = store.page("checked", None, 9)
+        return {format_addr(key): (checked.checked_ms, checked.unknown) for key, checked in rows}
+
+    assert note() == dict.fromkeys(texts[:3], (NOW_MS, 0))
+    assert note(ms=NOW_MS + 1) == dict.fromkeys(texts[:3], (NOW_MS + 1, 0))  # what is there is kept current
+    assert note(unknown=1) == dict.fromkeys(texts, (NOW_MS, 1))  # of the unsure, who stay in the archive, all
+    assert sweep.old_checked(store, NOW_MS + 1, NOW_MS + 1, dry_run=False, stop=lambda: False) == 5
+    assert len(note()) == 3
+
+
 def test_hits_count_new_listings_only_by_each_cause(store):
     assert examine.hits(store) is None
     examine.settle(store, Settlement(listings=[heard("1.1.1.1", "a", "b"), heard("1.1.1.2", "b")]), NOW)
@@ -78,12 +95,30 @@ def test_hearsay_is_paged_in_key_order_without_what_is_proven(store):
     assert [entry.listing.seq for entry in found] == [2, 3, 5, 6, 8, 9]
 
 
+def test_a_page_of_hearsay_without_listings_is_not_the_end(store):
+    store.list([heard("1.1.1.9", A)], NOW)
+    row = layout.pack_contrib(store.contrib(addr("1.1.1.9")))
+    orphans = [addr(f"1.1.1.{n}") for n in range(5)]
+    store.env.run(lambda txn: [store.env.db("blcontrib").put(key, row, txn) for key in orphans])
+    assert [entry.key for entry in examine.hearsay(store, None, 2)] == [addr("1.1.1.9")]
+    assert examine.hearsay(store, addr("1.1.1.9"), 2) == []
+    store.env.run(lambda txn: [store.env.db("blcontrib").delete(key, txn) for key in orphans])
+
+
 def test_a_report_keeps_so_many_rows_and_all_numbers():
     report = Report("blcheck")
     for _ in range(ROWS_LIMIT + 5):
         report.counts["listed"] += 1
         report.note(bytes(4), "listed")
     assert (len(report.rows), report.summary()) == (ROWS_LIMIT, f"blcheck: listed {ROWS_LIMIT + 5}")
+
+
+def test_minor_notes_leave_room_for_the_others():
+    report = Report("blcheck")
+    for _ in range(ROWS_LIMIT):
+        report.note(bytes(4), "unsure", is_minor=True)
+    report.note(bytes(4), "listed")
+    assert (len(report.rows), report.rows[-1]["done"]) == (ROWS_LIMIT // 2 + 1, "listed")
 
 
 @pytest.mark.parametrize(

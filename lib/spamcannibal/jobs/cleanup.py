@@ -78,8 +78,8 @@ class Cleanup:
 
     def _checked(self, now: float) -> None:
         plan = self._plan
-        before_ms = _ms(now - plan.checked_s)
-        self.report.counts["checked"] += sweep.old_checked(self._store, before_ms, plan.is_dry, plan.stop)
+        bounds = _ms(now - plan.checked_s), _ms(now + plan.checked_s)
+        self.report.counts["checked"] += sweep.old_checked(self._store, *bounds, plan.is_dry, plan.stop)
 
     def _journal(self, now: float) -> None:
         plan = self._plan

@@ -1,12 +1,14 @@
 """What the jobs read and write: archived addresses examined, hearsay asked about again, and how often each zone hit.
 
 `checked` remembers who was examined without being listed, by the key that would be listed (of IPv6 the network), so
-that a sender who comes back every minute is not asked about every minute. What became of a number of addresses is one
+that a sender who comes back every minute is not asked about every minute. Of who passed at most NOTES_LIMIT notes are
+kept: forged senders could be any number. What became of a number of addresses is one
 transaction: their listings, their leaving the archive, what `checked` says of them, the counts. So a process killed at
 any moment has either done all of it or nothing, and the next one finds the rest in the archive.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -17,7 +19,8 @@ from spamcannibal.store.batch import Batch, NewListing
 from spamcannibal.store.contacts import prefix_lengths, read_tally
 from spamcannibal.store.stores import Store, scan
 
-HITS_KEY = b"hits"
+HITS_KEY, NOTES_KEY = b"hits", b"checked"
+NOTES_LIMIT = 5_000_000  # some 60 bytes each
 ZONES_LIMIT = 1000  # zones whose hits are kept, the most frequent ones
 
 
@@ -95,11 +98,30 @@ def settle(store: Store, done: Settlement, now: float) -> None:
             batch.list(item)
         for addr in done.done:
             batch.examined(addr)
-        for key, checked in done.checked.items():
-            batch.put("checked", key, layout.pack_checked(checked))
+        remember(store, batch, done.checked)
         count(store, batch, done, new, now)
 
     store.transact(now, write, durable=bool(done.listings))
+
+
+def remember(store: Store, batch: Batch, notes: Mapping[bytes, Checked]) -> None:
+    """Write notes of who was examined: new ones of who passed only while there is room for them."""
+    env, before = store.env, notes_inside(store)
+    count = before
+    for key, checked in notes.items():
+        if not env.db("checked").exists(key, txn=batch.txn):
+            if count >= NOTES_LIMIT and not checked.unknown:
+                continue
+            count += 1
+        batch.put("checked", key, layout.pack_checked(checked))
+    if count != before:
+        batch.put("meta", NOTES_KEY, layout.pack_seq(count))
+
+
+def notes_inside(store: Store) -> int:
+    """Give the number of notes; inside run or read."""
+    raw = store.env.db("meta").get(NOTES_KEY)
+    return layout.unpack_seq(raw) if raw else 0
 
 
 def count(store: Store, batch: Batch, done: Settlement, new: Sequence[NewListing], now: float) -> None:
@@ -131,15 +153,20 @@ def hits_inside(store: Store) -> Hits | None:
 def hearsay(store: Store, after: bytes | None, limit: int) -> list[Entry]:
     """Give up to `limit` listings that stand on hearsay, in key order, past `after`."""
     env = store.env
-    start = b"" if after is None else after + b"\0"
 
-    def look() -> list[Entry]:
+    def look(start: bytes) -> tuple[bytes | None, list[Entry]]:
         tarpit = env.db("tarpit")
-        rows = ((key, raw, tarpit.get(key)) for key, raw in scan(env.db("blcontrib"), start, limit))
+        rows = [(key, raw, tarpit.get(key)) for key, raw in scan(env.db("blcontrib"), start, limit)]
         whole = ((key, raw, listing) for key, raw, listing in rows if listing is not None)
-        return [Entry(key, layout.unpack_contrib(raw), layout.unpack_listing(listing)) for key, raw, listing in whole]
+        found = [Entry(key, layout.unpack_contrib(raw), layout.unpack_listing(listing)) for key, raw, listing in whole]
+        return (rows[-1][0] + b"\0" if rows else None), found
 
-    return env.read(look)
+    # Rows that belong to nothing, which only a broken disk makes, must not look like the end.
+    at: bytes | None = b"" if after is None else after + b"\0"
+    found: list[Entry] = []
+    while at is not None and not found:
+        at, found = env.read(partial(look, at))
+    return found
 
 
 def recheck(

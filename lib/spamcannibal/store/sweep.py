@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from spamcannibal import layout
 from spamcannibal.store.batch import Batch
+from spamcannibal.store.examine import NOTES_KEY, notes_inside
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 1000
@@ -53,9 +54,9 @@ def old_contacts(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int
     return sum(_sweep(store, "archive", lambda _, data: layout.unpack_contact(data).last_ms < before_ms, dry_run, stop))
 
 
-def old_checked(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int:
-    """Take away the notes of examinations before a time; give how many."""
-    is_over = lambda _, data: layout.unpack_checked(data).checked_ms < before_ms  # noqa: E731
+def old_checked(store: Store, before_ms: int, after_ms: int, dry_run: bool, stop: Stop) -> int:
+    """Take away the notes of examinations before a time, and after one, when the clock was wrong; give how many."""
+    is_over = lambda _, data: not before_ms <= layout.unpack_checked(data).checked_ms <= after_ms  # noqa: E731
     return sum(_sweep(store, "checked", is_over, dry_run, stop))
 
 
@@ -102,6 +103,8 @@ def _sweep(store: Store, name: str, is_over: IsOver, dry_run: bool, stop: Stop) 
         keys = _still(store, name, is_over, page)
         for key in keys:
             batch.drop(name, key)
+        if name == "checked":
+            batch.put("meta", NOTES_KEY, layout.pack_seq(max(0, notes_inside(store) - len(keys))))
         return len(keys)
 
     for page in _pages(store, name, is_over, stop):
