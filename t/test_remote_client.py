@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -341,7 +343,7 @@ def test_answers_are_asked_for_once_while_they_last(server: FaultyDns, tmp_path:
 
 def test_a_day_has_so_many_questions_over_all_runs(server: FaultyDns, tmp_path: Path) -> None:
     addrs = tuple(bytes((198, 51, 100, n)) for n in range(10))
-    one = a_list(per_day=7)
+    one = a_list(per_day=3 + 7)  # three are its test
     found = ask(settings(tmp_path, server), one, addrs=addrs[:4])
     assert {verdict.outcome for (verdict,) in found.values()} == {CLEAR}
     found = ask(settings(tmp_path, server), one, addrs=addrs[4:])
@@ -426,6 +428,31 @@ def test_a_pointer_is_missing_only_where_that_is_said(
         assert (" ".join(found[addr].names) or found[addr].reason) == told
 
 
+def test_where_not_even_known_names_are_found_none_is_missing_until_they_are(server: FaultyDns, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    server.on("4.0.41.198.in-addr.arpa", nxdomain)
+    for addr, arpa in ((ADDR, "in-addr.arpa"), (parse_addr("2001:db8::7"), "ip6.arpa")):
+        server.on(name(addr, arpa), nxdomain)
+        with Client(settings(tmp_path, server, health_retry_s=1e-6), [], EventLog(stream)) as client:
+            found = client.pointers([addr])[addr]
+            assert found.outcome is Found.UNKNOWN
+            assert "finds no name of 198.41.0.4, 193.0.14.129, 8.8.8.8, which have one" in found.reason
+            server.on("4.0.41.198.in-addr.arpa", dns.names("a.root.test"))
+            assert client.pointers([addr])[addr].outcome is Found.MISSING
+        server.on("4.0.41.198.in-addr.arpa", nxdomain)
+    assert stream.getvalue().count("REMOTE_BACK zone=in-addr.arpa") == 2
+
+
+def test_reverse_dns_that_ends_in_the_middle_is_found_out(server: FaultyDns, tmp_path: Path) -> None:
+    addrs = [bytes((198, 51, 100 + n // 200, n % 200)) for n in range(1000)]
+    with Client(settings(tmp_path, server, list_in_flight=20), [], log()) as client:
+        assert client.pointers([ADDR])[ADDR].outcome is Found.MISSING
+        server.on("4.0.41.198.in-addr.arpa", nxdomain)
+        found = [pointers.outcome for pointers in client.pointers(addrs).values()]
+    assert found.count(Found.MISSING) < STREAK + 100
+    assert set(found) == {Found.MISSING, Found.UNKNOWN}
+
+
 def test_two_processes_remember_both_of_their_tests_and_questions(server: FaultyDns, tmp_path: Path) -> None:
     remote = settings(tmp_path, server)
     with Client(remote, [a_list()], log()) as first, Client(remote, [a_list(OTHER), a_list()], log()) as second:
@@ -433,7 +460,8 @@ def test_two_processes_remember_both_of_their_tests_and_questions(server: Faulty
         second.verdicts([ADDR])
     told = json.loads(Path(remote.state_file).read_text())
     assert sorted(told["states"]) == [f"{ZONE} ip4", f"{OTHER} ip4"]
-    assert {zone: one["count"] for zone, one in told["spent"].items()} == {ZONE: 2, OTHER: 1}
+    tests = 3  # of each list by each process: both test points and the address that nobody has
+    assert {zone: one["count"] for zone, one in told["spent"].items()} == {ZONE: 2 + 2 * tests, OTHER: 1 + tests}
 
 
 @pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"states": 3}', "\xff", "{}" + " " * (4 << 20)])
@@ -442,6 +470,17 @@ def test_a_state_file_that_is_none_is_as_if_there_were_none(server: FaultyDns, t
     Path(remote.state_file).write_text(content, "latin-1")
     assert ask_one(remote).outcome is CLEAR
     assert "bl.test ip4" in json.loads(Path(remote.state_file).read_text())["states"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for somebody else")
+def test_what_root_remembers_belongs_to_the_owner_of_the_place(server: FaultyDns) -> None:
+    # Not below pytest's own directory, which is closed to that owner.
+    with TemporaryDirectory(prefix="remote-") as made:
+        folder = Path(made)
+        os.chown(folder, 4711, 4712)
+        ask_one(settings(folder, server))
+        owners = {file.name: (file.stat().st_uid, file.stat().st_gid) for file in folder.iterdir()}
+    assert owners == dict.fromkeys(("remote.json", "remote.json.lock"), (4711, 4712))
 
 
 def test_without_a_place_for_its_state_a_client_works_and_says_so(server: FaultyDns, tmp_path: Path) -> None:

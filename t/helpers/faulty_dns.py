@@ -6,9 +6,9 @@
         client = client_for(server.endpoint)
 
 A deed takes what was Asked and sends what it likes. A name that no script knows gets the `default`, NXDOMAIN with an
-SOA; one under a zone of `wildcards` the answer 127.0.0.2. ". NS" is answered, for a canary. What was asked is kept in
-`asked`: (name as it came, type, transport); `ports` are those that asked over UDP, `most_streams` the most connections
-at a time.
+SOA; one under a zone of `wildcards` the answer 127.0.0.2. ". NS" and the name of 198.41.0.4 are answered, for canaries.
+What was asked is kept in `asked`: (name as it came, type, transport); `ports` are those that asked over UDP,
+`most_streams` the most connections at a time.
 """
 
 import socket
@@ -61,7 +61,7 @@ class FaultyDns:
         self.most_streams = self._streams = 0
         self.wildcards: set[str] = set()
         self.default: Deed = nxdomain
-        self._script: dict[str, list[Deed]] = {". ns": [root]}
+        self._script: dict[str, list[Deed]] = {". ns": [root], "4.0.41.198.in-addr.arpa": [names("a.root.test")]}
         self._lock = threading.Lock()
         self._udp = socket.socket(family, socket.SOCK_DGRAM)
         self._tcp = socket.socket(family, socket.SOCK_STREAM)

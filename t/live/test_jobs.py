@@ -93,6 +93,7 @@ server:
     local-zone: "in-addr.arpa." static
     local-zone: "ip6.arpa." static
     local-data-ptr: "{generic} {embedded}.dyn.provider.example"
+    local-data-ptr: "198.41.0.4 a.root.example"
 {names}
 remote-control:
     control-enable: no

@@ -24,6 +24,8 @@ Endpoint = tuple[bytes, int]
 def read_lists(folder: Path, problems: list[str]) -> dict[str, RemoteList]:
     """Return all lists of the folder's files by zone; what is wrong goes into the problems."""
     found: dict[str, RemoteList] = {}
+    if not folder.is_dir():
+        problems.append(f"remote.lists_dir: {folder}: no such directory; a sample is conf/lists.d")
     for file in sorted(folder.glob("*.toml")):
         text = _read(file, FILE_LIMIT_BYTES, problems)
         for one in decode_lists(text, str(file), problems):
@@ -42,7 +44,7 @@ def chosen(remote: RemoteSettings, warn: Callable[[str], None] = lambda line: No
     Lists that are dead are left out, each with a warning.
     """
     problems: list[str] = []
-    known = read_lists(Path(remote.lists_dir), problems)
+    known = read_lists(Path(remote.lists_dir), problems) if remote.lists else {}
     lists = []
     for zone in dict.fromkeys(map(str.lower, remote.lists)):
         one = known.get(zone)

@@ -91,9 +91,9 @@ class Client:
         """Questions asked, and by their names the faults that were met."""
         return self._resolver.counters
 
-    def healthy(self, force: bool = False) -> Summary:
-        """Test the resolvers, and the lists that are due, or all of them."""
-        self._walk.look_around(force)
+    def healthy(self, force: bool = False, zones: Sequence[str] = ()) -> Summary:
+        """Test the resolvers, the lists that are due, and these, or all."""
+        self._walk.look_around(self.zones if force else zones)
         return self._watch.summary()
 
     def summary(self) -> Summary:

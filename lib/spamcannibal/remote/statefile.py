@@ -1,10 +1,15 @@
-"""The file that remembers between runs how lists fared: read once, merged and replaced at the end, under a lock."""
+"""The file that remembers between runs how lists fared: read once, merged and replaced at the end, under a lock.
+
+It belongs to the owner of its directory, the store's as a rule, whoever runs: root's cron job must not lock the others
+out.
+"""
 
 import fcntl
 import os
 from pathlib import Path
 
 from spamcannibal.remote.health import MEMORY_LIMIT_BYTES, Memory, decode, encode, merge
+from spamcannibal.store.owner import Owner
 
 
 def load(path: Path) -> Memory:
@@ -22,7 +27,7 @@ def save(path: Path, memory: Memory, asked: dict[str, int], day: int) -> None:
 
     Whoever reads meanwhile sees the old file or the new one.
     """
-    with Path(f"{path}.lock").open("w") as lock:
+    with Owner(path.parent).acting(), Path(f"{path}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = encode(merge(memory, load(path), asked, day))
         new = Path(f"{path}.new")

@@ -78,7 +78,8 @@ class ReverseSubject:
 
     def read(self, heard: Heard) -> Read:
         found = pointers(heard)
-        return Read(found, 0 if isinstance(heard, str) else heard.ttl_s, found.outcome is not Found.UNKNOWN)
+        ttl_s = 0 if isinstance(heard, str) else heard.ttl_s
+        return Read(found, ttl_s, found.outcome is not Found.UNKNOWN, is_hit=found.outcome is Found.MISSING)
 
     def unasked(self, why: str) -> Answer:
         return Pointers(Found.UNKNOWN, reason=why)

@@ -5,7 +5,7 @@ be asked about, and its pace. A hit costs a second question, for its text.
 
 A list without usable answers for long is set aside, unless it is the resolvers that are down: then the walk ends with
 Unavailable, and what was not yielded is as if it had never been asked. A list that lists STREAK addresses in a row is
-tested once more.
+tested once more, and so is reverse DNS that has no names for as many.
 """
 
 import gc
@@ -56,6 +56,11 @@ class Lane:
         self.failures = self.hits = 0  # in a row
         self.asked = 0
 
+    def count(self) -> None:
+        """Count a test."""
+        self.asked += 1
+        self.pace.count()
+
     def ask_about(self, addr: bytes, qtype: int, tag: Callable[[Heard], None]) -> Question:
         return Question(self.subject.name(addr), qtype, self.number, self.timeout_s, tag)
 
@@ -96,7 +101,7 @@ class Walk:
     ) -> Iterator[Work]:
         opened: set[Work] = set()
         while not stop():
-            self._look_around()
+            self._look_around(lanes)
             opened.update(self._open(addr, lanes) for addr in islice(source, WINDOW - len(opened)))
             self._feed(lanes, in_flight)
             finished, self._finished = self._finished, []
@@ -115,22 +120,27 @@ class Walk:
         now = time.monotonic()
         for place, question in enumerate(questions):
             question.tag, question.is_paced = partial(heard.__setitem__, place), False
+            if question.lane >= 0:
+                self._lanes[question.lane].count()
             self._resolver.ask(question, now)
         while len(heard) < len(questions):
             self._turn(TURN_S)
         return [heard[place] for place in range(len(questions))]
 
-    def look_around(self, force: bool = False) -> None:
-        """Test the resolvers, then the lists that are due or all; Unavailable if no resolver answers."""
+    def look_around(self, zones: Sequence[str] = ()) -> None:
+        """Test the resolvers, then the lists that are due, and these; Unavailable if no resolver answers."""
         self._resolver.use(self._watch.canary(self.ask_all))
-        self._watch.test(self.ask_all, self._watch.zones if force else ())
+        self._watch.test(self.ask_all, zones)
 
-    def _look_around(self) -> None:
+    def _look_around(self, lanes: Sequence[Lane]) -> None:
         """Test what is due, and whoever has not given a usable answer for long."""
         if self._watch.is_due(time.time()):
             self.look_around()
         greedy, self._greedy = self._greedy, []
-        if greedy:
+        is_reverse = any(lane.subject.zone == REVERSE for lane in lanes)
+        if is_reverse and (REVERSE in greedy or self._watch.is_reverse_due(time.time())):
+            self._watch.reverse(self.ask_all)
+        elif greedy:
             self._watch.test(self.ask_all, greedy)
         suspects, self._suspects = self._suspects, []
         for lane, why in suspects:

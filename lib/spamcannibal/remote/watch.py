@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from spamcannibal.addr import format_endpoint
+from spamcannibal.addr import format_endpoint, parse_addr
 from spamcannibal.errors import Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.remote import health
 from spamcannibal.remote.exchange import Outcome
 from spamcannibal.remote.health import Finding, Kind, Memory, Probe
 from spamcannibal.remote.lists import RemoteList
-from spamcannibal.remote.query import TYPES, A, list_name, pack_name
+from spamcannibal.remote.query import PTR, TYPES, A, list_name, pack_name, pointer_name
 from spamcannibal.remote.question import Question
+from spamcannibal.remote.subjects import REVERSE
 from spamcannibal.settings.remote import RemoteSettings
 
 CANARY_LANE = -1
@@ -62,6 +63,7 @@ class Watch:
         self._asides: dict[tuple[str, int], str] = {}
         self._resolvers: tuple[ResolverHealth, ...] = ()
         self._canary_at = self._canary_wall = self._next = 0.0
+        self._reverse_why, self._reverse_at = "", 0.0
 
     def is_due(self, now: float) -> bool:
         """Tell whether it is time for the canary and `test`; `now` is seconds since the epoch."""
@@ -92,7 +94,9 @@ class Watch:
         usable = [server for server, why in enumerate(whys) if not why]
         if not usable:
             reasons = "; ".join(f"{one.endpoint}: {one.why}" for one in self._resolvers)
-            raise Unavailable(f"remote.resolvers: none finds any of {', '.join(self._remote.canary)} ({reasons})")
+            cure = "mend it, name another, or see remote.canary"
+            names = ", ".join(self._remote.canary)
+            raise Unavailable(f"remote.resolvers: none finds any of {names} ({reasons}); nobody was judged; {cure}")
         return usable
 
     def test(self, ask_all: AskAll, zones: Sequence[str] = ()) -> None:
@@ -112,6 +116,27 @@ class Watch:
             told.setdefault((zone, family), []).append((probe, outcome))
         for (zone, family), answers in told.items():
             self._take(zone, family, health.examine(answers))
+        self._plan()
+
+    def is_reverse_due(self, now: float) -> bool:
+        """Tell whether it is time for `reverse`; `now` is seconds since the epoch."""
+        wait_s = self._remote.health_retry_s if self._reverse_why else self._remote.health_interval_s
+        return not 0 <= now - self._reverse_at < wait_s
+
+    def reverse(self, ask_all: AskAll) -> None:
+        """Set reverse DNS aside if it does not have the names that always are there: then none missing means none."""
+        known = self._remote.reverse_canary
+        names = [pointer_name(parse_addr(text)) for text in known]
+        outcomes = ask_all([Question(name, PTR, CANARY_LANE, self._remote.timeout_s) for name in names])
+        self._reverse_at, why = time.time(), ""
+        if known and all(isinstance(outcome, str) or not outcome.data for outcome in outcomes):
+            said = next((outcome for outcome in outcomes if isinstance(outcome, str)), "says that there are none")
+            why = f"finds no name of {', '.join(known)}, which have one: {said}"
+        if why and not self._reverse_why:
+            self._log.emit("REMOTE_ASIDE", zone=REVERSE, why=why)
+        elif self._reverse_why and not why:
+            self._log.emit("REMOTE_BACK", zone=REVERSE)
+        self._reverse_why = why
         self._plan()
 
     def aside(self, zone: str, size: int) -> str:
@@ -155,6 +180,8 @@ class Watch:
         families = list(self._families())
         states = {(one.zone, SIZES[family]): self._states.get(f"{one.zone} {family}") for one, _, family in families}
         self._asides = {key: state.why for key, state in states.items() if state is not None and state.is_aside}
+        if self._reverse_why:
+            self._asides |= {(REVERSE, size): self._reverse_why for size in SIZES.values()}
         now = time.time()
         dues = [self._due_at(one.zone, family, now) for one, _, family in families]
         self._next = min([self._canary_wall + self._remote.health_interval_s, *dues])

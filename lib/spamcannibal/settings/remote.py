@@ -17,6 +17,7 @@ class RemoteSettings(Struct, frozen=True):
     lists_dir: str = "lists.d"
     resolvers: tuple[str, ...] = ()
     canary: tuple[str, ...] = (". NS", "com NS", "net NS", "org NS")
+    reverse_canary: tuple[str, ...] = ("198.41.0.4", "193.0.14.129", "8.8.8.8")
     timeout_s: Annotated[float, Meta(ge=0.05, le=120)] = 8.0
     tries: Annotated[int, Meta(ge=1, le=16)] = 4
     retry_s: Annotated[float, Meta(ge=0.01, le=30)] = 1.0
@@ -43,5 +44,6 @@ CHECKS: Checks = {
     (RemoteSettings, "lists_dir"): (is_path, "a path"),
     (RemoteSettings, "resolvers"): (lambda text: is_address(text) or is_endpoint(text), "ADDRESS or ADDRESS:PORT"),
     (RemoteSettings, "canary"): (_is_canary, CANARY_FORM),
+    (RemoteSettings, "reverse_canary"): (is_address, "an address"),
     (RemoteSettings, "state_file"): (lambda text: text == "" or is_path(text), "a path, or empty"),
 }
