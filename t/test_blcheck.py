@@ -136,6 +136,9 @@ def test_the_unsure_stay_so_many_runs_and_then_pass_with_a_note(store):
     for turn in (1, 2):
         report = run(store, asker, unknown_runs=3)
         assert report.counts == {"unsure": 1}
+        assert report.rows == [{"key": addr("1.2.3.4"), "done": "unsure", "text": f"{A}: SERVFAIL"}]
+        assert report.summary() == f"blcheck: unsure 1; no answer from {A} 1"
+        assert not report.has_news
         assert store.page("checked", None, 9) == [(addr("1.2.3.4"), Checked(NOW_MS, turn))]
         assert archived(store) == [addr("1.2.3.4")]
     report = run(store, asker, unknown_runs=3)
@@ -152,6 +155,14 @@ def test_an_answer_in_between_begins_the_count_anew(store):
     knock(store, "1.2.3.4")
     run(store, asker, unknown_runs=3, fresh_s=-1)
     assert dict(store.page("checked", None, 9))[addr("1.2.3.4")].unknown == 1
+
+
+def test_who_passed_while_the_clock_was_wrong_is_not_fresh_until_then(store):
+    knock(store, "1.2.3.4")
+    BlCheck(store, make_rules(*LISTS), Asker(LISTS), Breaker(Caps()), Plan(clock=lambda: NOW + 365 * DAY_S)).run()
+    knock(store, "1.2.3.4")
+    asker = Asker(LISTS, {"1.2.3.4": [listed(A)]})
+    assert run(store, asker).counts == {"listed": 1}
 
 
 def test_of_an_ipv6_network_one_address_is_asked_about_and_its_knocks_count_for_the_listing(store):

@@ -18,6 +18,7 @@ from spamcannibal.settings import Settings
 from spamcannibal.settings.dnsbl import ZoneSettings
 from spamcannibal.settings.gather import ReporterSettings
 from spamcannibal.settings.robot import SubmitterSettings
+from spamcannibal.settings.share import PeerSettings
 from spamcannibal.settings.tarpit import TarpitSettings
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "spamcannibal.toml"
@@ -51,6 +52,8 @@ def test_the_shipped_file_names_every_key_with_its_default():
     assert sorted(zone) == sorted(keys(ZoneSettings))
     (reporter,) = shipped["gather"]["reporter"]
     assert sorted(reporter) == sorted(keys(ReporterSettings))
+    (peer,) = shipped["share"]["peer"]
+    assert sorted(peer) == sorted(keys(PeerSettings))
     (submitter,) = shipped["robot"]["submitter"]
     assert sorted(submitter) == sorted(keys(SubmitterSettings))
 
@@ -64,7 +67,9 @@ def test_the_shipped_file_switched_on_is_the_built_in_settings(tmp_path):
     assert msgspec.structs.replace(shipped.gather, reporter=()) == plain.gather
     assert msgspec.structs.replace(shipped.robot, submitter=()) == plain.robot
     assert msgspec.structs.replace(shipped.complaint, contact=()) == plain.complaint
-    emptied = {part: getattr(plain, part) for part in ("dnsbl", "gather", "robot", "complaint")}
+    assert shipped.share.peer == (PeerSettings(name="site2", server="192.0.2.53:10045"),)
+    assert msgspec.structs.replace(shipped.share, peer=()) == plain.share
+    emptied = {part: getattr(plain, part) for part in ("dnsbl", "gather", "robot", "complaint", "share")}
     assert msgspec.structs.replace(shipped, **emptied) == plain
     assert shipped.dnsbl.listen == plain.dnsbl.listen
 
@@ -176,6 +181,10 @@ def test_paths_are_relative_to_the_main_file(tmp_path):
         ("robot.neighbours = true", "robot.neighbours: got true, want jobs.generic_ptr set"),
         ("robot.lmtp = '192.0.2.1:24'", "robot.lmtp: wrong value, got '192.0.2.1:24', want a socket's absolute path"),
         ("robot.own_hosts = ['a b']", "robot.own_hosts: wrong value, got 'a b', want a host name, .NAME for all"),
+        ("[[share.peer]]\nname = 'a'\nserver = '192.0.2.1:10045'\nhost = 'mx.example.org'",
+         "share.peer[0] (a): host and certificate are for TLS, which needs authority"),
+        ("[[share.peer]]\nname = 'a'\nserver = ''", "share.peer[0].server: wrong value, got '', want ADDRESS:PORT"),
+        ("trap.recipients = ['a b']", "trap.recipients: wrong value, got 'a b', want a mail address, a domain, .DOMAIN"),
         ("complaint.rdap = 'file:///etc/passwd'",
          "complaint.rdap: wrong value, got 'file:///etc/passwd', want an http"),
         ("[\"a\\nb\"]\nc = 1", "'a\\nb': unknown section"),
@@ -282,7 +291,7 @@ def literal(value):
     return json.dumps(value).replace("\x7f", "\\u007f")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(files(), st.text()))
 @example("[tarpit]\nmode = 'drop'\n")
 def test_any_text_gives_settings_or_one_line_problems(tmp_path, text):

@@ -81,7 +81,7 @@ def test_cron_hears_nothing_when_nothing_happened(run, store, ruled, job):
 def test_json_is_the_whole_report(run, store, ruled, job):
     document = json.loads(run(job, "--json").stdout)
     assert {**document, "counts": {}} == {
-        "job": job, "dry_run": False, "counts": {}, "zones": {}, "breakers": [], "stopped": False, "unavailable": None,
+        "job": job, "dry_run": False, "counts": {}, "zones": {}, "no_answer": {}, "breakers": [], "stopped": False, "unavailable": None,
         "rows": [],
     }  # fmt: skip
 

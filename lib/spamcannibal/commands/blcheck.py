@@ -24,7 +24,8 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
     """Examine each address that knocked and is not listed; list whom the rules ([jobs]) and lists ([remote]) take.
 
     For cron, every few minutes: it says something only if it did something. A list that did not answer lists nobody;
-    the address is asked about again in the next run. SIGTERM ends it in order, the rest is for the next run.
+    the address is asked about again in the next run. SIGTERM ends it in order, the rest is for the next run. A dry run
+    asks, too, and what it asks counts towards the day's questions of a list.
 
     \b
     Exit codes:
@@ -49,10 +50,8 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
         if rules.is_empty:
             raise ConfigError("blcheck: nothing to examine by; name lists in [remote] lists, or set a rule of [jobs]")
         breaker = running.listing_breaker(settings.guard, store, time.time())
-        with (
-            running.asker(settings, rules, is_over) as asker,
-            progress(store.counts()["archive"], "examining") as advance,
-        ):
+        count = store.counts()["archive"]
+        with running.asker(settings, rules, is_over, count) as asker, progress(count, "examining") as advance:
             jobs = settings.jobs
             plan = Plan(settings.guard.v6_prefix, jobs.unknown_runs, jobs.fresh_s, dry_run, is_over, progress=advance)
             return BlCheck(store, rules, asker, breaker, plan).run()

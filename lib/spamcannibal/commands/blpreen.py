@@ -46,10 +46,8 @@ def command(ctx: click.Context, is_all: bool, verbose: bool, dry_run: bool, as_j
 
         rules = running.load_rules(settings, store)
         breaker = running.removal_breaker(settings.guard)
-        with (
-            running.asker(settings, rules, is_over) as asker,
-            progress(store.counts()["blcontrib"], "asking again") as advance,
-        ):
+        count = store.counts()["blcontrib"]
+        with running.asker(settings, rules, is_over, count) as asker, progress(count, "asking again") as advance:
             jobs = settings.jobs
             plan = Plan(jobs.recheck_contact_s, jobs.recheck_due_s, is_all, dry_run, is_over, progress=advance)
             return BlPreen(store, rules, asker, breaker, plan).run()

@@ -36,6 +36,11 @@ def draw_matrix(path: str, zones: Sequence[str], rows: Sequence[tuple[str, Seque
         axes.set_yticks(range(len(rows)), [address for address, _ in rows])
     else:
         axes.set_ylabel(f"{len(rows)} addresses")
+    if len(rows) <= NAMED_ROWS:
+        for axis, count in ((axes.xaxis, len(zones)), (axes.yaxis, len(rows))):
+            axis.set_ticks([place - 0.5 for place in range(1, count)], minor=True)
+        axes.tick_params(which="minor", length=0)
+        axes.grid(which="minor", color="#ffffff", linewidth=1)
     legend = zip(COLOURS, LABELS, strict=True)
     handles = [Patch(facecolor=colour, edgecolor="black", label=label) for colour, label in legend]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(LABELS), fontsize="small")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ from spamcannibal.store.stores import Store
 FILE_LIMIT_BYTES = 64 << 20
 RECENT_LIMIT = 200_000  # changes of the last hour that are looked at
 COLUMNS = ("key", "done", "zone", "text")
+V4_KEY_BYTES = 5
+OFTEN_PER_DAY = 10_000
 
 Job = Callable[[Settings, Store, Signals], Report]
 
@@ -59,10 +61,10 @@ def run(ctx: click.Context, name: str, job: Job, is_dry: bool, as_json: bool, ve
 def show(report: Report, as_json: bool, verbose: bool) -> None:
     """Print a report: to a terminal always, else only if there is something to tell."""
     if as_json:
-        rows = [{**row, "key": _key_text(row["key"])} for row in report.rows]
+        rows = [{**row, "key": _key_text(row["key"])} for row in _sorted(report.rows)]
         click.echo(json.dumps({**report.document(), "rows": rows}, indent=2))
     elif report.rows and (verbose or report.is_dry):
-        emit(report.rows, COLUMNS)
+        emit(_sorted(report.rows), COLUMNS)
     for line in (*report.trips, report.unavailable):
         if line:
             click.echo(f"spamcannibal: {report.job}: {printable(line)}", err=True)
@@ -71,14 +73,19 @@ def show(report: Report, as_json: bool, verbose: bool) -> None:
 
 
 @contextmanager
-def asker(settings: Settings, rules: Rules, stop: Callable[[], bool]) -> Iterator[Client | None]:
-    """Give a client whose resolvers answer, None if the rules need none; Unavailable if nobody answers."""
+def asker(settings: Settings, rules: Rules, stop: Callable[[], bool], count: int) -> Iterator[Client | None]:
+    """Give a client whose resolvers answer, None if the rules need none; Unavailable if nobody answers.
+
+    If there is anything to ask about, the lists are tested first, whatever was found an hour ago; but for those that may
+    be asked so little that tests each few minutes would take most of it.
+    """
     if not rules.needs_network:
         yield None
         return
     log = EventLog(sys.stderr, settings.log.format)
     with Client(settings.remote, tuple(rules.lists.values()), log, stop) as client:
-        client.healthy()
+        often = [one.zone for one in rules.lists.values() if count and not 0 < one.per_day < OFTEN_PER_DAY]
+        client.healthy(zones=often)
         yield client
 
 
@@ -175,6 +182,11 @@ def _read(path: str, key: str) -> str:
     if len(raw) > FILE_LIMIT_BYTES:
         raise ConfigError(f"jobs.{key}: {path} is too long, want at most {FILE_LIMIT_BYTES} bytes")
     return raw.decode("utf-8", "backslashreplace")
+
+
+def _sorted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows in the order of keys, IPv4 first: answers come in any order."""
+    return sorted(rows, key=lambda row: (len(row["key"]) > V4_KEY_BYTES, row["key"]))
 
 
 def _key_text(key: Any) -> str:

@@ -29,6 +29,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         counts, found = store.counts(), hits(store)
     finally:
         store.close()
+    last_seq = counts.pop("journal")
     zones = [{"zone": zone, "hits": count} for zone, count in found.zones.items()] if found else []
     rest = {
         "passed": found.passed if found else 0,
@@ -37,10 +38,11 @@ def command(ctx: click.Context, as_json: bool) -> None:
     }
     since = when(found.since_ms) if found else None
     if as_json:
-        document: dict[str, Any] = {"records": counts, "since": since, "zones": zones, **rest}
+        document: dict[str, Any] = {"records": counts, "last_seq": last_seq, "since": since, "zones": zones, **rest}
         click.echo(json.dumps(document, indent=2))
         return
     emit([{"store": name, "records": count} for name, count in counts.items()], ("store", "records"))
+    click.echo(f"changes so far: {last_seq}, the number of the newest one in the journal")
     click.echo(f"\nblcheck since {since or 'never'}:")
     rows = [*zones, *({"zone": f"({name.replace('_', ' ')})", "hits": count} for name, count in rest.items())]
     emit(rows, ("zone", "hits"))

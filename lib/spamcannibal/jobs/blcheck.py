@@ -135,7 +135,6 @@ class BlCheck:
     def _sorted_out(self, page: list[bytes]) -> list[_Candidate]:
         """Forget who needs no examination; return the others."""
         keys = [listing_key(addr, self._plan.v6_prefix) for addr in page]
-        fresh_ms = int((self._plan.clock() - self._plan.fresh_s) * 1000)
         candidates = []
         for addr, key, known in zip(page, keys, examine.known(self._store, page, keys), strict=True):
             is_first, self._last_key = key != self._last_key, key
@@ -144,7 +143,7 @@ class BlCheck:
             elif is_forbidden(self._store.guard, key):
                 self._settled.never += 1
                 self._forget(addr, "never_listed")
-            elif known.checked is not None and not known.checked.unknown and known.checked.checked_ms >= fresh_ms:
+            elif known.checked is not None and self._is_fresh(known.checked):
                 self._forget(addr, "fresh")
             elif not is_first:
                 self.report.counts["next_run"] += 1
@@ -152,6 +151,10 @@ class BlCheck:
                 unknown = known.checked.unknown if known.checked is not None else 0
                 candidates.append(_Candidate(addr, key, unknown, Judgement(Answer.PASS)))
         return candidates
+
+    def _is_fresh(self, checked: Checked) -> bool:
+        """Tell whether a note is of one who passed lately; one of the future is of a clock that was wrong."""
+        return not checked.unknown and 0 <= self._now_ms() - checked.checked_ms <= self._plan.fresh_s * 1000
 
     def _decide(self, candidate: _Candidate, judgement: Judgement) -> None:
         """Take an address to where its judgement sends it."""
@@ -162,14 +165,22 @@ class BlCheck:
             self._pass(candidate, "passed")
         elif self._plan.stop():
             self.report.counts["next_run"] += 1
-        elif candidate.unknown + 1 < self._plan.unknown_runs:
-            self._settled.checked[candidate.key] = Checked(self._now_ms(), candidate.unknown + 1)
-            self.report.counts["unsure"] += 1
-            self._settle_if_full()
         else:
+            self._doubt(candidate, judgement)
+
+    def _doubt(self, candidate: _Candidate, judgement: Judgement) -> None:
+        """Keep whom nobody is sure about for the next run, or let him pass after so many."""
+        self.report.doubts.update(judgement.doubts)
+        is_last = candidate.unknown + 1 >= self._plan.unknown_runs
+        done = "passed unsure" if is_last else "unsure"
+        self.report.note(candidate.addr, done, is_minor=not is_last, text=judgement.note)
+        if is_last:
             self._settled.given_up += 1
-            self.report.note(candidate.addr, "passed unsure", text=judgement.note)
             self._pass(candidate, "passed_unsure")
+            return
+        self._settled.checked[candidate.key] = Checked(self._now_ms(), candidate.unknown + 1)
+        self.report.counts["unsure"] += 1
+        self._settle_if_full()
 
     def _list(self, candidate: _Candidate, finding: Finding) -> None:
         source = f"blcheck:{finding.zone}"

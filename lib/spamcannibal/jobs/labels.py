@@ -12,6 +12,7 @@
 from enum import Enum
 
 BLOCK, MISSING_PTR, GENERIC_PTR = "BlackList", "in-addr.arpa", "genericPTR"
+REVERSE = "reverse DNS"  # what the second and the third are told by
 
 
 class Kind(Enum):

@@ -78,11 +78,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The outcome; `note` says what kept it from being sure."""
+    """The outcome; `note` says what kept it from being sure, `doubts` who did."""
 
     answer: Answer
     finding: Finding | None = None
     note: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def by_block(rules: Rules, addr: bytes) -> Finding | None:
 def by_pointers(rules: Rules, addr: bytes, pointers: Pointers) -> Judgement:
     """Judge by reverse DNS: that there is none, or only generic names."""
     if pointers.outcome is Found.UNKNOWN and rules.needs_pointers:
-        return Judgement(Answer.UNSURE, note=f"reverse DNS: {tidy(pointers.reason) or 'no answer'}")
+        note = f"{labels.REVERSE}: {tidy(pointers.reason) or 'no answer'}"
+        return Judgement(Answer.UNSURE, note=note, doubts=(labels.REVERSE,))
     if pointers.outcome is Found.MISSING and rules.missing_ptr:
         said = tidy(pointers.reason)
         finding = _own(rules, Kind.MISSING_PTR, labels.MISSING_PTR, addr, "no reverse DNS", said)
@@ -177,7 +179,8 @@ def by_lists(rules: Rules, addr: bytes, verdicts: Sequence[Verdict]) -> Judgemen
         return PASS
     notes = [f"{verdict.zone}: {tidy(verdict.reason)}" for verdict in unknown[:NOTE_LIMIT]]
     more = [f"and {len(unknown) - NOTE_LIMIT} more"] if len(unknown) > NOTE_LIMIT else []
-    return Judgement(Answer.UNSURE, note="; ".join([*notes, *more]))
+    doubts = tuple(verdict.zone for verdict in unknown)
+    return Judgement(Answer.UNSURE, note="; ".join([*notes, *more]), doubts=doubts)
 
 
 def weights_of(one: RemoteList) -> list[float]:
