@@ -394,6 +394,21 @@ def test_commands_are_carried_out_for_those_who_may(site, cast):
         assert store.history(parse_key("203.0.113.9"))[-1].text == "sorry"
 
 
+def test_an_order_changes_what_it_says_of_a_listing_and_leaves_the_rest(site, cast):
+    with site.store() as store:
+        item = NewListing(parse_key("203.0.113.9"), text="old", mode=Mode.DROP, flags=0, expiry_ms=4_000_000_000_000)
+        store.list([item], time.time())
+    for order, text, end_ms in (("list 203.0.113.9", "old", 4e12), ("list 203.0.113.9 new text", "new text", 4e12)):
+        assert site.robot(cast["carol"].command(order)).exit_code == 0
+        with site.store() as store:
+            listing = store.get_key(parse_key("203.0.113.9"))
+            assert (store.text(listing), listing.mode, listing.flags, listing.expiry_ms) == (text, Mode.DROP, 0, end_ms)
+    assert site.robot(cast["carol"].command("list 203.0.113.9 for 1d")).exit_code == 0
+    with site.store() as store:
+        listing = store.get_key(parse_key("203.0.113.9"))
+        assert store.text(listing) == "new text" and listing.expiry_ms / 1000 < time.time() + 90_000
+
+
 def test_a_command_does_not_override_the_never_list(site, cast):
     assert site.robot(cast["carol"].command("list 8.8.8.8\nlist 203.0.113.9")).exit_code == 0
     assert site.listed() == {"203.0.113.9"}

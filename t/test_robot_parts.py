@@ -211,6 +211,7 @@ def test_orders_stand_in_the_first_paragraph(text, want):
         ("list 192.0.2.1 for ever", "line 1: after `for` got 'ever'"),
         ("status\nunlst 192.0.2.1", "line 2: unknown command 'unlst', did you mean unlist?"),
         ("status\n" * 21, "21 commands in one mail"),
+        ("list 2001:db8::1\nunlist 2001:db8::2", "two commands about 2001:db8::/64"),
     ],
 )
 def test_one_wrong_line_refuses_all(text, why):

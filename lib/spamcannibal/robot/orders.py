@@ -5,13 +5,14 @@
     explain ADDRESS                        whether and why it is listed
     status                                 how the list stands
 
-One order a line, up to ORDERS_LIMIT; the first empty line ends them, so that a mail signature may follow. An ADDRESS is
-an address (in IPv6 it stands for its network) or a prefix. One wrong line refuses them all: half a plan is no plan.
+One order a line, up to ORDERS_LIMIT, one change an address; the first empty line ends them, so that a mail signature
+may follow. An ADDRESS is an address (in IPv6 it stands for its network) or a prefix. One wrong line refuses them all:
+half a plan is no plan.
 """
 
 from dataclasses import dataclass
 
-from spamcannibal.addr import listing_key, parse_addr, parse_key
+from spamcannibal.addr import format_key, listing_key, parse_addr, parse_key
 from spamcannibal.decode import DURATIONS, nearest, parse_quantity, shown
 from spamcannibal.errors import AddrError, WireError
 
@@ -38,7 +39,12 @@ def orders(text: str, v6_prefix: int = 64) -> tuple[Order, ...]:
     end = next((i for i, line in enumerate(lines) if not line or line == "--"), len(lines))
     if end > ORDERS_LIMIT:
         raise WireError(f"{end} commands in one mail, want at most {ORDERS_LIMIT}")
-    return tuple(_order(line, number, v6_prefix) for number, line in enumerate(lines[:end], 1))
+    found = tuple(_order(line, number, v6_prefix) for number, line in enumerate(lines[:end], 1))
+    changed = [order.key for order in found if order.verb in ("list", "unlist")]
+    twice = next((key for key in changed if changed.count(key) > 1), None)
+    if twice:
+        raise WireError(f"two commands about {format_key(twice)}; nothing was done")
+    return found
 
 
 def _order(line: str, number: int, v6_prefix: int) -> Order:

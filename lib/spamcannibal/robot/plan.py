@@ -139,11 +139,14 @@ def plan_orders(orders: Sequence[Order], who: Submitter, terms: Terms, world: Wo
         elif refusal := _refusal(order.key, world):
             findings.append(Finding(what, f"not listed: {refusal}", order.key))
         else:
-            end_ms = int((now + order.expires_s) * 1000) if order.expires_s else 0
-            text = order.text or terms.text
-            proof = text or f"listed by {who.name}"
-            item = Item(order.key, who.source, text, proof.encode(), expiry_ms=end_ms)
-            findings.append(Finding(what, _take(item, items, world), order.key, is_done=True))
+            item = _ordered(order, who, terms, now)
+            known = world.known(order.key)
+            if known and known.is_proven:
+                items.append(_as_told(item, known, order))
+                said = "was listed already, and is as you say now"
+            else:
+                said = _take(item, items, world)
+            findings.append(Finding(what, said, order.key, is_done=True))
     return Plan(Outcome("command", "", tuple(findings), who.name), tuple(items), tuple(removals))
 
 
@@ -151,6 +154,20 @@ def _proven(key: bytes, raw: bytes, source: str, terms: Terms, now: float) -> It
     """Return a listing with a message as proof."""
     end_ms = int((now + terms.expires_s) * 1000) if terms.expires_s else 0
     return Item(key, source, terms.text, redact(raw, terms.rules), expiry_ms=end_ms)
+
+
+def _ordered(order: Order, who: Submitter, terms: Terms, now: float) -> Item:
+    """Return the listing that an order asks for; its proof is who says so, and why."""
+    end_ms = int((now + order.expires_s) * 1000) if order.expires_s else 0
+    text = order.text or terms.text
+    return Item(order.key, who.source, text, (text or f"listed by {who.name}").encode(), expiry_ms=end_ms)
+
+
+def _as_told(item: Item, known: Known, order: Order) -> Item:
+    """Return the item with what the order leaves open as the listing has it."""
+    old = known.listing
+    text, end_ms = order.text or known.text, item.expiry_ms or old.expiry_ms
+    return replace(item, text=text, code=old.code, mode=old.mode, flags=old.flags, expiry_ms=end_ms)
 
 
 def _refusal(key: bytes, world: World) -> str:
