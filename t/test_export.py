@@ -316,6 +316,9 @@ def test_mail_servers_get_their_own_words():
     assert written("postfix", listed) == "192.0.2.1/32 DUNNO\n192.0.2.0/24 REJECT 5.7.1 192.0.2.0/24 is listed\n"
     assert written("postscreen", listed) == "192.0.2.1/32 dunno\n192.0.2.0/24 reject\n"
     assert written("exim", listed) == "!192.0.2.1\n192.0.2.0/24\n"
+    assert written("rspamd", {"192.0.2.0/30": PROVEN_CODE, "192.0.2.1": EXCEPTION, "2001:db8::1": PROVEN_CODE}) == (
+        "192.0.2.0\n192.0.2.2/31\n2001:db8::1\n"
+    )
     assert written("postfix", listed, {"192.0.2.0/24": "\u00e9\n$"}).endswith(" 5.7.1 ? 192.0.2.0/24\n")
 
 

@@ -14,8 +14,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from gather_kit import Gather, free_port, gathering
+from gather_kit import Gather, environment, free_port, gathering
 from live.nets import ROOT, wait_for
+from spamcannibal.addr import parse_key
+from spamcannibal.record import EXCLUDED, PUBLISHED
+from spamcannibal.store.stores import NewListing
 
 SPAM, HAM = "bulk offer", "good morning"
 MAIL = "From: <a@example.org>\r\nTo: <b@example.net>\r\nSubject: {}\r\nMessage-ID: <1@example.org>\r\n\r\nhello\r\n"
@@ -52,8 +55,10 @@ def rspamd(gather: Gather) -> Iterator[str]:
         rules = (("BULK_OFFER", SPAM, 50), ("A_GREETING", HAM, -50))
         for name, subject, _ in rules:
             Path(place, name).write_text(f"/{subject}/\n")
+        export(gather, Path(place, "spamcannibal.map"))
         told = [f"{name} {RULE.format(path=place, name=name, score=score)}\n" for name, _, score in rules]
-        (local / "multimap.conf").write_text("".join(told))
+        sample = (ROOT / "conf/rspamd/multimap.conf").read_text().replace("/var/lib/rspamd", place)
+        (local / "multimap.conf").write_text("".join(told) + sample.replace("score = 15.0", "score = 100"))
         Path(place, "tld").write_text("com\norg\nnet\n")
         (local / "worker-normal.inc").write_text(f'bind_socket = "127.0.0.1:{scan}";\ncount = 1;\n')
         for worker in ("controller", "proxy", "fuzzy"):
@@ -72,6 +77,13 @@ def rspamd(gather: Gather) -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def export(gather: Gather, path: Path) -> None:
+    """List a network with an exception, and a network of IPv6, and write what Rspamd looks up."""
+    listed = (("203.0.113.0/24", PUBLISHED), ("203.0.113.9", PUBLISHED | EXCLUDED), ("2001:db8:9::/64", PUBLISHED))
+    gather.store.list([NewListing(parse_key(text), flags=flags) for text, flags in listed], 1.0)
+    subprocess.run([*gather.argv()[:-1], "export", "rspamd", "-o", path], check=True, timeout=60, env=environment())
 
 
 def is_up(url: str) -> bool:
@@ -99,6 +111,13 @@ def test_rspamd_reports_whom_it_rejects(gather: Gather, rspamd: str) -> None:
         gather.await_listing(client)
         assert gather.await_answer(client, "black BULK_OFFER")
     assert gather.listing("198.51.100.8") is None and gather.listing("198.51.100.9") is None
+
+
+def test_rspamd_refuses_whom_our_export_lists(gather: Gather, rspamd: str) -> None:
+    for client in ("203.0.113.7", "2001:db8:9::5"):
+        assert scan(rspamd, client, HAM) == "reject"
+    for client in ("203.0.113.9", "203.0.114.1", "2001:db8:8::5"):
+        assert scan(rspamd, client, HAM) == "no action"
 
 
 def test_fail2bans_action_reports(gather: Gather, tmp_path: Path) -> None:

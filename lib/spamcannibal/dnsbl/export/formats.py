@@ -46,6 +46,7 @@ FORMATS: dict[str, Format] = {
     "postfix": Format("Postfix cidr access table", mta.postfix, mta.read_table, has_text=True),
     "postscreen": Format("Postfix postscreen_access_list", mta.postscreen, mta.read_table),
     "exim": Format("Exim host list", mta.exim, mta.read_exim),
+    "rspamd": Format("Rspamd multimap of addresses", mta.rspamd, mta.read_exim),
     "plain": Format("one address or prefix a line", tabular.plain, tabular.read_plain),
     "csv": Format("comma-separated values", tabular.as_csv, tabular.read_csv, has_text=True),
     "jsonl": Format("JSON lines", tabular.jsonl, tabular.read_jsonl, has_text=True),

@@ -1,10 +1,11 @@
-"""Files that mail servers look hosts up in. Pure.
+"""Files that mail servers and their filters look hosts up in. Pure.
 
 | format | file for | first match wins, so | exception |
 |---|---|---|---|
 | postfix | `check_client_access cidr:FILE` | what lies in a network comes before it | DUNNO |
 | postscreen | `postscreen_access_list = cidr:FILE` | likewise | dunno |
 | exim | `hosts = FILE` in an ACL | likewise | !ADDRESS |
+| rspamd | a multimap of `type = "ip"` | any match counts | cut out of the network |
 
 A host list that ends in an exception would match everybody else (Exim specification, 10.7): an exception is written
 only inside a listed network, which follows it, so none stands last. Postfix reads a cidr table once and searches it
@@ -16,6 +17,7 @@ from itertools import chain
 
 from spamcannibal.dnsbl.export.entry import Entry
 from spamcannibal.dnsbl.export.facts import Entries, Facts, Item, Lines
+from spamcannibal.dnsbl.export.sets import hosts_of, nets_of
 from spamcannibal.dnsbl.export.text import ascii_line, said
 from spamcannibal.dnsbl.export.tree import children_first, needed
 
@@ -35,6 +37,12 @@ def postscreen(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
 def exim(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
     for entry in _by_first_match(v4, v6):
         yield f"{'' if entry.is_listed else '!'}{entry.name}\n"
+
+
+def rspamd(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
+    for entries in (v4, v6):
+        for name in chain(hosts_of(entries), nets_of(entries)):
+            yield f"{name}\n"
 
 
 def read_table(lines: Lines) -> Iterator[Item]:

@@ -35,7 +35,7 @@ def nft(v4: Entries, v6: Entries, facts: Facts) -> Iterator[str]:
         yield f"add set {table} hosts{family} {{ type {kind}; }}\n"
         yield f"add set {table} nets{family} {{ type {kind}; flags interval; }}\n"
         yield f"flush set {table} hosts{family}\nflush set {table} nets{family}\n"
-        yield from elements("add", facts, f"hosts{family}", _hosts(entries))
+        yield from elements("add", facts, f"hosts{family}", hosts_of(entries))
         yield from elements("add", facts, f"nets{family}", nets_of(entries))
 
 
@@ -52,7 +52,8 @@ def nets_of(entries: Iterable[Entry]) -> Iterator[str]:
     return (entry.name for entry in carved(shaping) if entry.is_listed)
 
 
-def _hosts(entries: Entries) -> Iterator[str]:
+def hosts_of(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield the listed hosts."""
     return (entry.name for entry in entries if entry.is_listed and entry.is_host)
 
 
