@@ -58,6 +58,7 @@ SHELLS = {
     "gather.daemon",
     "gather.follower",
     "gather.server",
+    "gather.sharer",
     "gather.sockets",
     "gather.tail",
     "gather.writer",
@@ -116,7 +117,7 @@ IMPURE = {
 EXCEPTIONS = {
     "config": {"pathlib"},  # settings are read from files
     "settings": {"pathlib"},  # paths in them are resolved
-    **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot")},
+    **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot", "share")},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }

@@ -9,10 +9,12 @@ COMMANDS = {
     "firewall": ("spamcannibal.commands.firewall", "Show, apply or remove the rules that queue packets to the tarpit."),
     "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
     "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
+    "trap": ("spamcannibal.commands.trap", "Take mail for spam traps, and list who brings it."),
     "received": ("spamcannibal.commands.received", "Tell who sent a message, and what of its Received fields is true."),
     "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
     "follow": ("spamcannibal.commands.follow", "Report what the logs of mail servers show to the gather listener."),
     "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
+    "share": ("spamcannibal.commands.share", "Tell other sites what was proven here."),
     "export": (
         "spamcannibal.commands.export",
         "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others.",

@@ -9,8 +9,9 @@
 | nobl | 127.0.0.5 | sends not only spam; don't list it | EXCLUDED | as white |
 
 So an entry's answer code and flags are its colour, the store needs no field for it, and nothing but black reaches a
-plain zone or the tarpit: their rules for EXCLUDED and SHADOW were there before. Its source is `gather:REPORTER`.
-Codes are those of Hostkarma, which made the scheme known.
+plain zone or the tarpit: their rules for EXCLUDED and SHADOW were there before. Its source is `gather:REPORTER`, or
+`peer:SITE` for what needs another site's word: that is not PUBLISHED, and its black has the code of hearsay. Codes are
+those of Hostkarma, which made the scheme known.
 
 Many clients take any answer for "listed", so each colour has a zone of its own, COLOUR.ZONE; black's is the plain zone
 under another name.

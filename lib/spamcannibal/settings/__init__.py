@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, tarpit, trap
+from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, share, tarpit, trap
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.follow import FollowSettings
@@ -19,6 +19,7 @@ from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
+from spamcannibal.settings.share import ShareSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 from spamcannibal.settings.trap import TrapSettings
 
@@ -32,6 +33,7 @@ CHECKS: Checks = {
     **remote.CHECKS,
     **jobs.CHECKS,
     **robot.CHECKS,
+    **share.CHECKS,
     **trap.CHECKS,
 }
 
@@ -48,6 +50,7 @@ class Settings(Struct, frozen=True):
     follow: FollowSettings = FollowSettings()
     robot: RobotSettings = RobotSettings()
     complaint: ComplaintSettings = ComplaintSettings()
+    share: ShareSettings = ShareSettings()
     trap: TrapSettings = TrapSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
@@ -70,6 +73,7 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
         if zone.expire_s <= zone.refresh_s + zone.retry_s:
             yield "dnsbl.zone", f"[{i}].expire_s: got {zone.expire_s}, want above refresh_s + retry_s (RFC 1912)"
     yield from gather.conflicts(settings.gather)
+    yield from share.conflicts(settings.share)
     yield from robot.conflicts(settings.robot)
     if settings.robot.neighbours and not settings.jobs.generic_ptr:
         yield "robot.neighbours", ": got true, want jobs.generic_ptr set: it tells which names are generic"
@@ -88,6 +92,7 @@ def resolved(settings: Settings, base: Path) -> Settings:
         jobs=jobs.resolved(settings.jobs, base),
         robot=robot.resolved(settings.robot, base),
         follow=follow.resolved(settings.follow, base),
+        share=share.resolved(settings.share, base),
         gather=gather.resolved(settings.gather, lambda path: str(base / path)),
         store=replace(settings.store, path=str(store)),
         guard=replace(settings.guard, never_list=str(base / settings.guard.never_list)),

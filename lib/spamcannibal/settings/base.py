@@ -29,7 +29,7 @@ class GuardSettings(Struct, frozen=True):
 
 
 class ServicesSettings(Struct, frozen=True):
-    enabled: tuple[Literal["tarpit", "dnsbl", "gather", "follow", "robot", "trap"], ...] = ("tarpit", "dnsbl")
+    enabled: tuple[Literal["tarpit", "dnsbl", "gather", "follow", "robot", "trap", "share"], ...] = ("tarpit", "dnsbl")
     restart_initial_s: Seconds = 0.5
     restart_max_s: Seconds = 30.0
 
