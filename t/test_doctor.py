@@ -16,6 +16,7 @@ from spamcannibal.doctor.asked import Key, ListHealth, Sampled, Spoken
 from spamcannibal.doctor.finding import Finding, State, Untold, Wrong, exit_code, some
 from spamcannibal.doctor.keeping import MIB, Books, Folder
 from spamcannibal.doctor.packets import InPlace, Reader
+from spamcannibal.store.alone import alone, last_run_s
 from spamcannibal.tarpit.notes import QueueRow, parse_queue_table
 from spamcannibal.tarpit.rules import Plan, Rule, iptables_apply, iptables_rules, rules_behind
 
@@ -397,6 +398,31 @@ def test_doctor_creates_nothing_and_checks_only_what_is_used(run, tmp_path):
     assert not {"kernel", "rules", "queue", "remote", "robot", "resolver"} & found.keys()
 
 
+def test_a_server_without_zones_is_bad(run, tmp_path):
+    (tmp_path / "s.toml").write_text('[store]\npath = "store"\n[services]\nenabled = ["dnsbl"]\n')
+    assert states(run("doctor", "--json"))["dns"] == "bad"
+
+
+def test_lists_that_were_never_tested_are_unknown_and_dead_ones_a_warning(run, tmp_path):
+    (tmp_path / "lists.d").mkdir()
+    lists = (
+        '[[list]]\nzone = "a.example.org"\nany = true\n[[list]]\nzone = "b.example.org"\nany = true\ndead = "gone"\n'
+    )
+    (tmp_path / "lists.d" / "x.toml").write_text(lists)
+    with (tmp_path / "s.toml").open("a") as file:
+        file.write('[remote]\nlists = ["a.example.org", "b.example.org"]\nresolvers = ["127.0.0.1:9"]\n')
+    rows = json.loads(run("doctor", "--json").stdout)
+    found = [(row["state"], row["found"]) for row in rows if row["check"] == "remote lists"]
+    assert [state for state, _ in found] == ["warning", "unknown"] and "b.example.org is dead" in found[0][1]
+    assert {row["check"]: row["state"] for row in rows}["resolver"] == "bad"
+
+
+def test_a_robot_whose_keys_are_nowhere_is_bad(run, tmp_path):
+    with (tmp_path / "s.toml").open("a") as file:
+        file.write(f'[robot]\npath = "{tmp_path}/robot"\nkey = "{"A" * 40}"\n')
+    assert states(run("doctor", "--json"))["robot"] == "bad"
+
+
 def test_doctor_reads_a_database_that_nobody_has_open(run):
     assert run("list", "add", "192.0.2.7", "--text", "spam").exit_code == 0
     found = states(run("doctor", "--json"))
@@ -407,6 +433,18 @@ def test_doctor_says_how_a_job_fares_after_it_ran(run):
     assert run("doctor", "--json").stdout.count("never ran") == 1
     assert run("cleanup").exit_code == 0
     assert states(run("doctor", "--json"))["job"] == "ok"
+
+
+def test_only_a_job_that_came_to_its_end_ran(tmp_path):
+    assert last_run_s(tmp_path, "blcheck") is None
+    with alone(tmp_path, "blcheck"):
+        os.utime(tmp_path / "blcheck.lock", (1000, 1000))
+    ended_s = last_run_s(tmp_path, "blcheck")
+    assert ended_s > 1000
+    with pytest.raises(ValueError, match="broken"), alone(tmp_path, "blcheck"):
+        os.utime(tmp_path / "blcheck.lock", (1000, 1000))
+        raise ValueError("broken")
+    assert last_run_s(tmp_path, "blcheck") == 1000
 
 
 def test_doctor_tells_what_is_wrong_in_the_settings_and_stops_there(run, tmp_path):

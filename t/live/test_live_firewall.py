@@ -528,3 +528,34 @@ def test_cutting_without_the_tool_says_so(net: Net) -> None:
         *NO_TOOLS, sys.executable, "-c", program, env={**os.environ, "PYTHONPATH": str(LIB)}, check=False
     )
     assert done.stderr.splitlines()[-1] == "spamcannibal.errors.Unsupported: no program conntrack"
+
+
+WORDED = {
+    "plain": Plan(),
+    "all of it": Plan(
+        ports=tuple(range(20, 40)),
+        hooks=("input", "forward"),
+        interfaces=("v0", "v1"),
+        queues=range(4),
+        loopback=True,
+        other_protocols=True,
+    ),
+    "without bypass": Plan(ports=(587, 25), bypass=False),
+}
+
+
+@pytest.mark.parametrize("plan", WORDED.values(), ids=WORDED)
+def test_what_would_be_is_said_in_the_words_of_what_then_is(net: Net, backend: str, plan: Plan) -> None:
+    with net.server.entered():
+        would = firewall.would_be(plan, backend)
+        firewall.apply(plan, backend)
+        found = [rule for name, rule in firewall.present() if name == backend]
+        assert firewall.behind() == []
+
+    def by_place(some: list[rules.Rule]) -> dict[tuple[str, str, str], list[str]]:
+        places: dict[tuple[str, str, str], list[str]] = {}
+        for rule in some:
+            places.setdefault((rule.family, rule.table, rule.chain), []).append(rule.rule)
+        return places
+
+    assert by_place(found) == by_place(would)

@@ -83,21 +83,34 @@ def _all(ctx: click.Context, settings: Settings, deep: bool, exports: Sequence[s
 
     now, enabled = time.time(), settings.services.enabled
     yield checks.never_list(settings)
-    yield from checks.clock()
+    yield checks.clock()
     with checks.opened(settings) as store:
-        yield from checks.store(settings, store, now)
+        yield from _part("store", checks.store(settings, store, now))
         if "tarpit" in enabled:
-            yield from checks.packet_path(settings)
-        if "dnsbl" in enabled and settings.dnsbl.zone:
-            yield from checks.dnsbl(settings, store)
-    yield from checks.remote(settings, deep, now)
-    yield from checks.jobs(settings, now)
+            yield from _part("packets", checks.packet_path(settings))
+        if "dnsbl" in enabled:
+            yield from _part("dns", checks.dnsbl(settings, store))
+    yield from _part("remote", checks.remote(settings, deep, now))
+    yield from _part("jobs", checks.jobs(settings, now))
     if "gather" in enabled:
-        yield from checks.gather(settings)
-    if "robot" in enabled or settings.robot.key:
-        yield from checks.robot(settings, config_path(ctx), now)
+        yield from _part("gather", checks.gather(settings))
+    if "follow" in enabled:
+        yield from _part("follow", checks.follow(settings))
+    if "robot" in enabled or settings.robot.key or settings.robot.submitter:
+        yield from _part("robot", checks.robot(settings, config_path(ctx), now))
     for file in exports:
         yield from outlets.judge(file, told(lambda file=file: Path(file).read_text("utf-8", "replace")), now)  # type: ignore[misc]
+
+
+def _part(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield the findings of a part; what it could not look at is unknown, and the other parts go on."""
+    from spamcannibal.doctor.finding import Finding, State
+    from spamcannibal.errors import SpamCannibalError
+
+    try:
+        yield from findings
+    except SpamCannibalError as error:
+        yield Finding(name, State.UNKNOWN, str(error), "run it again")
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from spamcannibal.commands.reading import Opened, opened_for_reading
 from spamcannibal.commands.running import rule_problems
 from spamcannibal.doctor import asked, host, keeping, packets, reach
 from spamcannibal.doctor.finding import Finding, State, Untold, Wrong
-from spamcannibal.errors import ConfigError, Unavailable
+from spamcannibal.errors import ConfigError, SpamCannibalError
+from spamcannibal.remote import catalogue
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.firewall import families
@@ -37,14 +38,14 @@ def never_list(settings: Settings) -> Finding:
         named = reach.within(NAMES_S, lambda: list(name_addresses(settings.guard.own_names)))
     except ConfigError as error:
         return keeping.never_list(error.problems, (), path)
-    except Unavailable as error:
+    except SpamCannibalError as error:
         return keeping.never_list(Untold(str(error)), (), path)
     own = sorted({*host_addresses(), *named})
     return keeping.never_list((), [key for key in own if found.find(key) is None], path)
 
 
-def clock() -> Iterator[Finding]:
-    yield keeping.clock(host.is_clock_set())
+def clock() -> Finding:
+    return keeping.clock(host.is_clock_set())
 
 
 @contextlib.contextmanager
@@ -87,6 +88,10 @@ def packet_path(settings: Settings) -> Iterator[Finding]:
 
 def dnsbl(settings: Settings, found: Opened) -> Iterator[Finding]:
     """Ask our DNS server everywhere, the system's resolver for our zones, and compare a sample."""
+    if not settings.dnsbl.zone:
+        cure = "add [[dnsbl.zone]], or take dnsbl out of services.enabled"
+        yield Finding("dns", State.BAD, "dnsbl.zone: none to answer for", cure)
+        return
     specs = zone_specs(settings)[: reach.ZONES_LIMIT]
     names, answering = [spec.name for spec in specs], None
     last_seq = found.last_seq if isinstance(found, Store) else None
@@ -109,9 +114,14 @@ def dnsbl(settings: Settings, found: Opened) -> Iterator[Finding]:
 
 def remote(settings: Settings, deep: bool, now: float) -> Iterator[Finding]:
     """Look at resolvers and remote lists, if any rule asks them."""
+    warnings: list[str] = []
     if settings.remote.lists or settings.jobs.missing_ptr or settings.jobs.generic_ptr:
         yield asked.resolvers(reach.resolvers(settings.remote))
     if settings.remote.lists:
+        with contextlib.suppress(ConfigError):  # the settings' own finding says it
+            catalogue.chosen(settings.remote, warnings.append)
+        for line in warnings:
+            yield Finding("remote lists", State.WARNING, line, "take it out of remote.lists")
         yield asked.lists(reach.list_health(settings.remote, deep), now)
 
 
@@ -131,6 +141,13 @@ def gather(settings: Settings) -> Iterator[Finding]:
         yield asked.listener(f"gather {text} (TLS)", reach.connects(reachable(text)))
     if settings.gather.socket:
         yield asked.listener(f"gather {settings.gather.socket}", reach.gather(settings.gather.socket))
+
+
+def follow(settings: Settings) -> Iterator[Finding]:
+    """Look whether the followers of logs reach a gather listener."""
+    named, gather = settings.follow.server, settings.gather
+    where = named or (gather.listen[0] if gather.listen else gather.socket)
+    yield asked.listener(f"follow {where}", reach.connects(reachable(where) if is_endpoint(where) else where))
 
 
 def robot(settings: Settings, config: str | None, now: float) -> Iterator[Finding]:

@@ -61,9 +61,9 @@ def within(limit_s: float, ask: Callable[[], T]) -> T:
 def server(endpoint: Endpoint, zones: Sequence[str], last_seq: Callable[[], int] | None) -> list[Spoken] | Wrong:
     """Ask the DNS server about all zones; its serial may take LAG_S to be that of the journal's end now."""
     exchange = over_network(*endpoint, ASK_S)
-    seq = last_seq() if last_seq else None
     until_s = time.monotonic() + LAG_S
     try:
+        seq = last_seq() if last_seq else None
         return [_spoken(zone, exchange, seq, until_s) for zone in zones[:ZONES_LIMIT]]
     except SpamCannibalError as error:
         return Wrong(str(error))
@@ -88,8 +88,8 @@ def drift(store: Store, spec: ZoneSpec, endpoint: Endpoint) -> Sampled | Untold:
     """Ask about listings at random places of the list, and again after a moment if answers differ."""
     zone, exchange = compile_zone(spec), over_network(*endpoint, ASK_S)
     select, code = of_zone(zone), Facts(zone=zone).code
-    asked = list(sample.addresses(of_key(key, code) for key in _some_keys(store)))
     try:
+        asked = list(sample.addresses(of_key(key, code) for key in _some_keys(store)))
         for turn in range(SETTLINGS):
             time.sleep(turn * ASK_S / 2)
             found = sample.compare(

@@ -106,17 +106,21 @@ def present() -> Iterator[tuple[str, Rule]]:
 
 
 def would_be(wanted: Plan, backend: str) -> list[Rule]:
-    """Return the rules that `apply` would make by a backend, as its tool shows those in force.
+    """Return the rules that `apply` would make by a backend, in the words of its tool for rules in force.
 
-    nft words a rule by its release, so that is asked, in a network namespace apart; Unsupported if none may be made.
+    These differ by release, so the tool is asked, in a network namespace apart; Unsupported if none may be made.
     """
-    if backend != "nft":
-        return [
-            rule for family in families() for rule in rules.iptables_rules(rules.iptables_apply(wanted, family), family)
-        ]
-    nft = _program("nft")
-    shell = f"{nft} -f - && {nft} list table inet {rules.NFT_TABLE}"
-    return list(rules.nft_rules(_checked(["unshare", "--net", "--", "sh", "-c", shell], rules.nft_apply(wanted))))
+    if backend == "nft":
+        nft = _program("nft")
+        shown = _apart(f"{nft} -f - && {nft} list table inet {rules.NFT_TABLE}", rules.nft_apply(wanted))
+        return list(rules.nft_rules(shown))
+    found: list[Rule] = []
+    for family in families():
+        restore, *options = _restore_argv(backend, family)
+        save = _program(f"{_tool(backend, family)}-save")
+        script = f"{_program(restore)} {' '.join(options)} && {save}"
+        found += rules.iptables_rules(_apart(script, rules.iptables_apply(wanted, family)), family)
+    return found
 
 
 def behind() -> list[str]:
@@ -262,6 +266,11 @@ def _checked(argv: Sequence[str], text: str = "") -> str:
         tool = argv[argv.index("--") + 1] if "--" in argv else argv[0]
         raise Unsupported(f"{Path(tool).name}: {_reason(done)}")
     return done.stdout
+
+
+def _apart(script: str, text: str) -> str:
+    """Return what a shell script prints in a network namespace of its own."""
+    return _checked(["unshare", "--net", "--", "sh", "-c", script], text)
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
