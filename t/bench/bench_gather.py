@@ -1,4 +1,4 @@
-"""Bench `gather`: reports of one line a connection, policy requests on kept connections, and how soon DNS answers.
+"""Bench `gather`: reports of one line a connection, policy requests on kept connections, logs, how soon DNS answers.
 
     python t/bench/bench_gather.py [--quick]
 
@@ -11,14 +11,16 @@ server (gather_echo.py), on the same CPU under the same load.
 |---|---|---|
 | lines_vs_echo | lines taken a second | lines echoed a second, a connection each |
 | policy_vs_echo | policy requests answered a second on 8 connections | requests echoed a second |
+| log_lines_vs_read | lines of a log followed a second, a tenth of them signs | lines read a second, without a look |
 | lines_cost_vs_echo, policy_cost_vs_echo | the process's CPU time for one of these | the peer's |
 
-Figures: `lines_per_s` and `policy_per_s` with the peer's `echo_lines_per_s` and `echo_policy_per_s`; `lines_cpu_us` and
-`policy_cpu_us`, that CPU time, which a busy machine changes least; `lines_p50_ms`, `lines_p99_ms` at PACE lines a
-second, from when each was due (the target: 5,000 a second with 99 % under 20 ms), and `echo_lines_p99_ms`;
-`listed_per_s`, of one burst until the last address stands in the database; `dns_p50_ms` and `dns_p99_ms`, from sending
-a report to the DNS server's first answer for it; `tally_million_mb`, the tally's memory after a million distinct
-addresses at the default bound, and `tally_bytes_per_address`.
+Figures: `log_lines_per_s`, without a listener (follow_log.py); `lines_per_s` and `policy_per_s` with the peer's
+`echo_lines_per_s` and `echo_policy_per_s`; `lines_cpu_us` and `policy_cpu_us`, that CPU time, which a busy machine
+changes least; `lines_p50_ms`, `lines_p99_ms` at PACE lines a second, from when each was due (the target: 5,000 a
+second with 99 % under 20 ms), and `echo_lines_p99_ms`; `listed_per_s`, of one burst until the last address stands in
+the database; `dns_p50_ms` and `dns_p99_ms`, from sending a report to the DNS server's first answer for it;
+`tally_million_mb`, the tally's memory after a million distinct addresses at the default bound, and
+`tally_bytes_per_address`.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.common import Pairs, percentile, progress_line, report
+from bench.follow_log import follow_per_s, read_per_s, write_log
 from spamcannibal.addr import format_addr, reversed_name
 from spamcannibal.gather.client import say
 from spamcannibal.gather.line import Report
@@ -74,16 +77,17 @@ per_hour = 100000000
 
 @dataclass(frozen=True)
 class Size:
-    """Rounds of pairs, lines and requests in each, lines at the pace, reports followed to DNS."""
+    """Rounds of pairs, lines of a log, lines and requests in each, lines at the pace, reports followed to DNS."""
 
     rounds: int
+    log_lines: int
     lines: int
     requests: int
     paced: int
     followed: int
 
 
-QUICK, FULL = Size(5, 6000, 20_000, 10_000, 60), Size(9, 20_000, 60_000, 50_000, 300)
+QUICK, FULL = Size(5, 100_000, 6000, 20_000, 10_000, 60), Size(9, 500_000, 20_000, 60_000, 50_000, 300)
 
 
 class Load:
@@ -124,6 +128,7 @@ def main() -> None:
 def bench(folder: Path, size: Size, pairs: Pairs) -> dict[str, float]:
     """Measure everything; give the figures."""
     figures = measure_tally()
+    measure_log(folder / "log", size, pairs, figures)
     (folder / "sc.toml").write_text(SETTINGS)
     (folder / "never-list").write_text("@special\n@private\n@documentation\n@resolvers\n")
     ours = [sys.executable, "-P", "-m", "spamcannibal", "-c", folder / "sc.toml"]
@@ -144,6 +149,15 @@ def bench(folder: Path, size: Size, pairs: Pairs) -> dict[str, float]:
     ):
         measure_dns(size, figures)
     return figures
+
+
+def measure_log(path: Path, size: Size, pairs: Pairs, figures: dict[str, float]) -> None:
+    """Measure how fast a log is followed, in pairs with reading it."""
+    progress_line("following a log")
+    write_log(path, size.log_lines)
+    for turn in range(-1, size.rounds):
+        pairs.run("log_lines_vs_read", lambda: follow_per_s(path), lambda: read_per_s(path), turn)
+    figures["log_lines_per_s"] = pairs.medians()["log_lines_vs_read_this"]
 
 
 def measure_speed(load: Load, size: Size, pairs: Pairs, figures: dict[str, float]) -> None:
