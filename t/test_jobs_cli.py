@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from spamcannibal.addr import parse_key
-from spamcannibal.commands import main
+from spamcannibal.addr import parse_addr, parse_key
+from spamcannibal.commands import main, running
 from spamcannibal.errors import ConfigError
+from spamcannibal.jobs.report import UNSURE, Report
 from spamcannibal.store.alone import alone
 from spamcannibal.store.stores import NewListing
 from storekit import everything, open_store
@@ -81,7 +83,8 @@ def test_cron_hears_nothing_when_nothing_happened(run, store, ruled, job):
 def test_json_is_the_whole_report(run, store, ruled, job):
     document = json.loads(run(job, "--json").stdout)
     assert {**document, "counts": {}} == {
-        "job": job, "dry_run": False, "counts": {}, "zones": {}, "no_answer": {}, "breakers": [], "stopped": False, "unavailable": None,
+        "job": job, "dry_run": False, "counts": {}, "zones": {}, "no_answer": {}, "breakers": [], "stopped": False,
+        "unavailable": None,
         "rows": [],
     }  # fmt: skip
 
@@ -156,6 +159,19 @@ def test_with_no_rule_in_force_nobody_passes_unexamined(run, store):
     with pytest.raises(ConfigError, match=r"nothing to examine by; name lists in \[remote\]"):
         run("blcheck")
     assert store.counts()["archive"] == 1
+
+
+def test_who_is_unsure_is_told_line_by_line_only_if_asked(capsys):
+    report = Report("blcheck", is_dry=True, counts=Counter(listed=1, unsure=1), doubts=Counter({"a.example": 1}))
+    report.note(parse_addr("2001:db8::7"), "listed", zone="b.example", text="spam")
+    report.note(parse_addr("198.51.100.7"), UNSURE, is_minor=True, text="a.example: timeout")
+    running.show(report, as_json=False, verbose=False)
+    brief = capsys.readouterr().out
+    running.show(report, as_json=False, verbose=True)
+    full = capsys.readouterr().out
+    assert brief.splitlines()[-1] == "blcheck (dry run): listed 1, unsure 1; no answer from a.example 1"
+    assert "2001:db8::7" in brief and "198.51.100.7" not in brief
+    assert full.index("198.51.100.7  unsure") < full.index("2001:db8::7") and "a.example: timeout" in full
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -315,7 +315,7 @@ def _examine(site: Site) -> None:
     store = Store(Env(site.path / "store", cache_bytes=4 << 20), parse_never_list("@special\n", (), "never-list"))
     rules = running.load_rules(settings, store)
     breaker = running.listing_breaker(settings.guard, store, time.time())
-    with running.asker(settings, rules, lambda: False) as asker:
+    with running.asker(settings, rules, lambda: False, count=0) as asker:
         blcheck.BlCheck(store, rules, asker, breaker, blcheck.Plan(unknown_runs=1000)).run()
     store.close()
 

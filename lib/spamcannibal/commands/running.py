@@ -19,7 +19,7 @@ from spamcannibal.jobs.countries import PACKAGE, Countries, parse_countries
 from spamcannibal.jobs.generic import Patterns, parse_patterns
 from spamcannibal.jobs.labels import Kind
 from spamcannibal.jobs.nets import Nets, parse_nets
-from spamcannibal.jobs.report import Report
+from spamcannibal.jobs.report import UNSURE, Report
 from spamcannibal.jobs.rules import Rules, Terms
 from spamcannibal.remote.catalogue import chosen, read_key
 from spamcannibal.remote.client import Client
@@ -63,8 +63,10 @@ def show(report: Report, as_json: bool, verbose: bool) -> None:
     if as_json:
         rows = [{**row, "key": _key_text(row["key"])} for row in _sorted(report.rows)]
         click.echo(json.dumps({**report.document(), "rows": rows}, indent=2))
-    elif report.rows and (verbose or report.is_dry):
-        emit(_sorted(report.rows), COLUMNS)
+    elif verbose or report.is_dry:
+        rows = [row for row in report.rows if verbose or row["done"] != UNSURE]
+        if rows:
+            emit(_sorted(rows), COLUMNS)
     for line in (*report.trips, report.unavailable):
         if line:
             click.echo(f"spamcannibal: {report.job}: {printable(line)}", err=True)
@@ -76,8 +78,8 @@ def show(report: Report, as_json: bool, verbose: bool) -> None:
 def asker(settings: Settings, rules: Rules, stop: Callable[[], bool], count: int) -> Iterator[Client | None]:
     """Give a client whose resolvers answer, None if the rules need none; Unavailable if nobody answers.
 
-    If there is anything to ask about, the lists are tested first, whatever was found an hour ago; but for those that may
-    be asked so little that tests each few minutes would take most of it.
+    If there is anything to ask about (`count`), the lists are tested first, whatever was found an hour ago; but for
+    those that may be asked so little that tests each few minutes would take most of it.
     """
     if not rules.needs_network:
         yield None

@@ -28,7 +28,7 @@ from spamcannibal.breaker import Admission, Breaker
 from spamcannibal.errors import Unavailable
 from spamcannibal.guard import is_forbidden
 from spamcannibal.jobs.asker import Asker
-from spamcannibal.jobs.report import Report
+from spamcannibal.jobs.report import UNSURE, Report
 from spamcannibal.jobs.rules import Answer, Finding, Judgement, Rules, by_block, early, late
 from spamcannibal.record import Checked
 from spamcannibal.remote.verdict import Pointers, Verdict
@@ -172,7 +172,7 @@ class BlCheck:
         """Keep whom nobody is sure about for the next run, or let him pass after so many."""
         self.report.doubts.update(judgement.doubts)
         is_last = candidate.unknown + 1 >= self._plan.unknown_runs
-        done = "passed unsure" if is_last else "unsure"
+        done = "passed unsure" if is_last else UNSURE
         self.report.note(candidate.addr, done, is_minor=not is_last, text=judgement.note)
         if is_last:
             self._settled.given_up += 1

@@ -9,6 +9,7 @@ from typing import Any
 
 ROWS_LIMIT = 10_000
 DOUBTS_SHOWN = 3
+UNSURE = "unsure"  # done of whom nothing was done about: minor
 # What is no news: it happens with every run.
 ROUTINE = {"passed", "fresh", "listed_already", "never_listed", "next_run", "unsure", "kept", "not_due"}
 
