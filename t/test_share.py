@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gather_kit import Gather, environment
+from gather_kit import Gather, environment, gathering
 from live.nets import wait_for
 from spamcannibal.addr import format_addr, parse_addr
 from spamcannibal.gather.client import say
@@ -365,6 +366,20 @@ def test_a_peer_of_less_weight_lists_nothing_alone(tmp_path: Path) -> None:
         wait_for(lambda: "black 1 of 2 (site0 1)" in two.gather.say("explain 203.0.113.1").decode(), "two hears it", 30)
         assert two.gather.source("203.0.113.1") == "peer:site0"  # brown, seen in nobody's zone
         assert two.gather.listing("203.0.113.1").flags == SHADOW  # type: ignore[union-attr]
+
+
+def test_what_a_former_peer_said_does_not_become_our_own(tmp_path: Path) -> None:
+    ours = '[[gather.reporter]]\nname = "mx"\naddresses = ["::1"]\n'
+    peer = '[[gather.reporter]]\nname = "site1"\naddresses = ["127.0.0.1"]\npeer = true\n'
+    with gathering(tmp_path, ours + peer) as gather:
+        assert gather.say("black 203.0.113.1") == b"ok brown\n"
+        gather.configure(ours)
+        assert gather.process is not None
+        gather.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: gather.events("RELOAD"), "the settings are read again", 30)
+        assert gather.say("black 203.0.113.1", 1) == b"ok black\n"
+        gather.await_listing("203.0.113.1", code=3)
+        assert gather.source("203.0.113.1") == "peer:site1"
 
 
 def test_in_a_ring_proof_goes_one_step_and_random_listings_end(tmp_path: Path) -> None:
