@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import socket
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from spamcannibal.commands import main
-from spamcannibal.doctor import asked, keeping, outlets, packets, process
+from spamcannibal.doctor import asked, host, keeping, outlets, packets, process
 from spamcannibal.doctor.asked import Key, ListHealth, Sampled, Spoken
 from spamcannibal.doctor.finding import Finding, State, Untold, Wrong, exit_code, some
 from spamcannibal.doctor.keeping import MIB, Books, Folder
@@ -348,6 +350,44 @@ def test_our_own_start_is_in_the_past():
     assert time.time() - 86400 < began_s < time.time() + 2
 
 
+def make_process(proc, pid, words, *, net="net:[1]", environ=b"", cwd="/"):
+    folder = proc / str(pid)
+    (folder / "ns").mkdir(parents=True)
+    (folder / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in words.split()))
+    (folder / "environ").write_bytes(environ)
+    (folder / "stat").write_text(f"{pid} (python3) S " + " ".join(["0"] * 18) + " 700 0")
+    (folder / "ns" / "net").symlink_to(net)
+    (folder / "cwd").symlink_to(cwd)
+
+
+def test_services_are_those_of_our_settings_and_namespace(tmp_path):
+    make_process(tmp_path, "self", "")
+    (tmp_path / "stat").write_text("cpu 1\nbtime 1000\n")
+    ours = Path("/srv/s.toml")
+    make_process(tmp_path, 11, "python3 -m spamcannibal -c s.toml tarpit", cwd="/srv")
+    make_process(tmp_path, 12, "python3 -m spamcannibal dnsbl", environ=b"A=b\0SPAMCANNIBAL_CONFIG=/srv/s.toml\0")
+    make_process(tmp_path, 13, "python3 -m spamcannibal gather")
+    make_process(tmp_path, 14, "python3 -m spamcannibal -c /srv/s.toml robot --lmtp", net="net:[2]")
+    make_process(tmp_path, 15, "python3 -m http.server")
+    found, unsure = host.services(ours, tmp_path)
+    assert {(each.name, each.pid) for each in found} == {("tarpit", 11), ("dnsbl", 12)}
+    assert {each.since_s for each in found} == {1000 + 700 / os.sysconf("SC_CLK_TCK")}
+    assert unsure == set()
+    assert [each.pid for each in host.services(Path("/etc/spamcannibal/spamcannibal.toml"), tmp_path)[0]] == [13]
+
+
+def test_services_of_others_are_neither_running_nor_not(tmp_path, monkeypatch):
+    make_process(tmp_path, "self", "")
+    (tmp_path / "stat").write_text("btime 1000\n")
+    make_process(tmp_path, 11, "python3 -m spamcannibal tarpit")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(host, "_config", refuse)
+    assert host.services(Path("/x"), tmp_path) == ([], {"tarpit"})
+
+
 def test_only_what_is_bad_fails():
     mild = [Finding("a", state, "") for state in (OK, UNKNOWN, WARNING)]
     assert exit_code(mild) == 0
@@ -410,17 +450,41 @@ def test_lists_that_were_never_tested_are_unknown_and_dead_ones_a_warning(run, t
     )
     (tmp_path / "lists.d" / "x.toml").write_text(lists)
     with (tmp_path / "s.toml").open("a") as file:
-        file.write('[remote]\nlists = ["a.example.org", "b.example.org"]\nresolvers = ["127.0.0.1:9"]\n')
+        file.write(
+            '[remote]\nlists = ["a.example.org", "b.example.org"]\nresolvers = ["127.0.0.1:9"]\ntimeout_s = 0.2\n'
+        )
     rows = json.loads(run("doctor", "--json").stdout)
     found = [(row["state"], row["found"]) for row in rows if row["check"] == "remote lists"]
     assert [state for state, _ in found] == ["warning", "unknown"] and "b.example.org is dead" in found[0][1]
     assert {row["check"]: row["state"] for row in rows}["resolver"] == "bad"
+    asked_now = [row for row in json.loads(run("doctor", "--deep", "--json").stdout) if row["state"] == "unknown"]
+    assert "none finds any of" in next(row["found"] for row in asked_now if row["check"] == "remote lists")
 
 
 def test_a_robot_whose_keys_are_nowhere_is_bad(run, tmp_path):
     with (tmp_path / "s.toml").open("a") as file:
         file.write(f'[robot]\npath = "{tmp_path}/robot"\nkey = "{"A" * 40}"\n')
     assert states(run("doctor", "--json"))["robot"] == "bad"
+
+
+@pytest.fixture
+def keys(tmp_path):
+    yield tmp_path / "robot"
+    subprocess.run(["gpgconf", "--homedir", tmp_path / "robot" / "gnupg", "--kill", "all"], check=True)
+
+
+def test_the_robots_key_is_well_once_its_cure_was_carried_out(run, tmp_path, keys):
+    settings, before = tmp_path / "s.toml", (tmp_path / "s.toml").read_text()
+    robot = f'[robot]\npath = "{keys}"\nkey = "{{key}}"\n[[robot.submitter]]\nname = "alice"\n'
+    settings.write_text(before + robot.format(key="A" * 40) + f'fingerprint = "{"B" * 40}"\n')
+    made = run("robot", "key", "new", "Robot <robot@mx.test>")
+    assert made.exit_code == 0, made.output
+    found = {row["check"]: row["state"] for row in json.loads(run("doctor", "--json").stdout)}
+    assert (found["robot key"], found["robot submitters"]) == ("bad", "warning")
+    key = re.search(r'key = "([0-9A-F]{40})"', made.stderr)[1]
+    settings.write_text(before + robot.format(key=key) + f'fingerprint = "{key}"\n')
+    found = {row["check"]: row["state"] for row in json.loads(run("doctor", "--json").stdout)}
+    assert (found["robot key"], found["robot submitters"]) == ("ok", "ok")
 
 
 def test_doctor_reads_a_database_that_nobody_has_open(run):

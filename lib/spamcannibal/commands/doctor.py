@@ -31,7 +31,7 @@ def command(ctx: click.Context, deep: bool, exports: tuple[str, ...], as_json: b
     """Check what the settings use: kernel, rules, queue, database, DNS, lists, clock, jobs; each with its cure.
 
     A finding is ok, a warning, bad, or unknown: what can't be told is never called ok. Much of it only root may see.
-    Nothing is changed. Exit 1 if anything is bad, else 0.
+    Nothing is changed; --deep remembers what it learns of the lists. Exit 1 if anything is bad, else 0.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -101,8 +102,9 @@ def dnsbl(settings: Settings, found: Opened) -> Iterator[Finding]:
         finding = asked.server(format_endpoint(*endpoint), told)
         answering = answering or (endpoint if finding.state is State.OK else None)
         yield finding
+    until_s = time.monotonic() + NAMES_S
     for zone in settings.dnsbl.zone[: reach.ZONES_LIMIT]:
-        yield asked.delegation(zone.name, reach.delegation(zone.name))
+        yield asked.delegation(zone.name, reach.delegation(zone.name, until_s))
     for spec in specs:
         if spec.kind.is_empty:
             continue

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spamcannibal.store.stores import Store
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-CHANGES_LIMIT = 20_000  # newest changes that are counted
+CHANGES_LIMIT = 10_000  # newest changes that are counted
 STORE_S, ASK_S = 1.0, 0.3
 ZONES_SHOWN = 20
 SOURCES_SHOWN = 8
@@ -52,15 +52,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
         click.echo(printable(f"{name:9} {told}"))
 
 
-def _config(ctx: click.Context) -> Path | None:
-    """Return the settings file that a process of ours has to name, None if it is the usual one."""
-    from spamcannibal.config import ENVIRONMENT_KEY
+def _config(ctx: click.Context) -> Path:
+    """Return our settings file."""
+    from spamcannibal.config import DEFAULT_PATH, ENVIRONMENT_KEY
 
-    named = config_path(ctx) or os.environ.get(ENVIRONMENT_KEY)
-    return Path(named).resolve() if named else None
+    return Path(config_path(ctx) or os.environ.get(ENVIRONMENT_KEY) or DEFAULT_PATH).resolve()
 
 
-def _document(settings: Settings, config: Path | None) -> dict[str, Any]:
+def _document(settings: Settings, config: Path) -> dict[str, Any]:
     from spamcannibal.commands.reading import opened_for_reading
     from spamcannibal.doctor import host
     from spamcannibal.doctor.finding import Untold, Wrong
@@ -93,15 +92,16 @@ def _known(fact: Any) -> Any:
     return None if isinstance(fact, Untold) else fact
 
 
-def _services(settings: Settings, config: Path | None) -> list[dict[str, Any]]:
+def _services(settings: Settings, config: Path) -> list[dict[str, Any]]:
     from spamcannibal.doctor import host
 
-    found = {service.name: service for service in host.services(config)}
+    running, unsure = host.services(config)
+    found = {service.name: service for service in running}
     names = dict.fromkeys((*settings.services.enabled, *found))
     return [
         {
             "service": name,
-            "running": name in found,
+            "running": True if name in found else None if name in unsure else False,
             "pid": found[name].pid if name in found else None,
             "since": when(int(found[name].since_s * 1000)) if name in found else None,
         }
@@ -178,8 +178,9 @@ def _aside(settings: Settings) -> list[dict[str, str]] | None:
 def _lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (what it is about, what there is to say)."""
     for row in document["services"]:
-        running = f"running since {row['since']}, process {row['pid']}" if row["running"] else "not running"
-        yield "service", f"{row['service']}: {running}"
+        since = f"running since {row['since']}, process {row['pid']}"
+        how = since if row["running"] else "unknown" if row["running"] is None else "not running"
+        yield "service", f"{row['service']}: {how}"
     records = document["records"]
     if records:
         yield "list", "{tarpit} listings ({tarpit_v4} IPv4, {tarpit_v6} IPv6), {archive} waiting".format(**records)

@@ -4,13 +4,14 @@ import ctypes
 import os
 import pwd
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from spamcannibal._core import Trap
 from spamcannibal.checks import queue_range
+from spamcannibal.config import DEFAULT_PATH, ENVIRONMENT_KEY
 from spamcannibal.doctor import process
 from spamcannibal.doctor.finding import Untold, Wrong
 from spamcannibal.doctor.keeping import Books, Folder
@@ -80,7 +81,7 @@ def readers(rows: dict[int, QueueRow]) -> dict[int, Reader]:
     found = {}
     for port in {row.port for row in rows.values()}:
         with suppress(OSError):
-            stat = process.parse_stat((PROC / str(port) / "stat").read_text())
+            stat = _stat(PROC / str(port))
             name = (PROC / str(port) / "comm").read_text().strip()
             found[port] = Reader(port, name, stat is not None and stat[0] in "Tt")
     return found
@@ -139,27 +140,52 @@ def is_clock_set() -> bool | Untold:
     return state != _TIME_ERROR and not status & _STA_UNSYNC
 
 
-def services(config: Path | None) -> Iterator[process.Service]:
-    """Yield our services of this network namespace that run with the settings file `config`, None the usual one."""
-    boot_s = process.parse_boot_s((PROC / "stat").read_text("ascii")) or 0.0
-    ticks, here = os.sysconf("SC_CLK_TCK"), (PROC / "self/ns/net").readlink()
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit():
+def services(config: Path, proc: Path = PROC) -> tuple[list[process.Service], set[str]]:
+    """Return our services of this network namespace that run with the settings file `config`.
+
+    And the names of those that run, but can't be told to be these: they are another user's.
+    """
+    boot_s = process.parse_boot_s((proc / "stat").read_text("ascii")) or 0.0
+    here = (proc / "self/ns/net").readlink()
+    found, unsure = [], set()
+    for entry in proc.iterdir():
+        read = _argv(entry) if entry.name.isdigit() else None
+        if read is None:
             continue
-        # What ends meanwhile, or is another's, is left out.
-        with suppress(OSError):
-            argv = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1]
-            found = process.read_argv(argv)
-            if found is None or (entry / "ns/net").readlink() != here:
-                continue
-            named = ((entry / "cwd").readlink() / found[1]).resolve() if found[1] else None
-            stat = process.parse_stat((entry / "stat").read_text())
-            if named == config and stat is not None:
-                yield process.Service(found[0], int(entry.name), boot_s + stat[1] / ticks, found[1])
+        name, named = read
+        try:
+            is_here, file, stat = (entry / "ns/net").readlink() == here, _config(entry, named), _stat(entry)
+        except PermissionError:
+            unsure.add(name)
+            continue
+        except OSError:  # it ended meanwhile
+            continue
+        if is_here and file == config and stat is not None:
+            found.append(process.Service(name, int(entry.name), boot_s + stat[1] / os.sysconf("SC_CLK_TCK")))
+    return found, unsure
 
 
 def queue_numbers(settings: Settings) -> range:
     return queue_range(settings.tarpit.queues)
+
+
+def _argv(entry: Path) -> tuple[str, str | None] | None:
+    """Return (service, what -c says) of a process, None if it is none of ours or has ended."""
+    with suppress(OSError):
+        return process.read_argv((entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")[:-1])
+    return None
+
+
+def _config(entry: Path, named: str | None) -> Path:
+    """Return the settings file of a process: what -c says, else its environment, else the usual one."""
+    told = (word.partition(b"=") for word in (entry / "environ").read_bytes().split(b"\0"))
+    environment = {name: value for name, _, value in told}
+    path = named or os.fsdecode(environment.get(ENVIRONMENT_KEY.encode(), b"")) or str(DEFAULT_PATH)
+    return ((entry / "cwd").readlink() / path).resolve()
+
+
+def _stat(entry: Path) -> tuple[str, int] | None:
+    return process.parse_stat((entry / "stat").read_text())
 
 
 def _may_see() -> bool:

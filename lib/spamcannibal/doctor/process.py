@@ -8,12 +8,11 @@ _TAKES_VALUE = ("-c", "--config", "--log-format")
 
 
 class Service(NamedTuple):
-    """A running service of ours; `since_s` is seconds since the epoch, `config` what -c says."""
+    """A running service of ours; `since_s` is seconds since the epoch."""
 
     name: str
     pid: int
     since_s: float
-    config: str | None
 
 
 def read_argv(argv: Sequence[str]) -> tuple[str, str | None] | None:

@@ -69,10 +69,12 @@ def server(endpoint: Endpoint, zones: Sequence[str], last_seq: Callable[[], int]
         return Wrong(str(error))
 
 
-def delegation(zone: str) -> bool | Untold:
-    """Ask the system's resolvers, until one answers, about the zone's test point."""
-    why = "no resolver"
+def delegation(zone: str, until_s: float) -> bool | Untold:
+    """Ask the system's resolvers, until one answers, about the zone's test point; none past a monotonic time."""
+    why = "no resolver answered in time"
     for endpoint in catalogue.resolvers(RemoteSettings()):
+        if time.monotonic() > until_s:
+            break
         try:
             verdict = look_up(TEST_LISTED, zone, over_network(*endpoint, ASK_S))
         except SpamCannibalError as error:
