@@ -1,33 +1,51 @@
 """The subcommands: one module each, which holds a click command or group named `command`.
 
-The help line stands here so that `spamcannibal --help` imports none of them.
+The help line stands here so that `spamcannibal --help` imports none of them; it shows them in these sections.
 """
 
-COMMANDS = {
-    "up": ("spamcannibal.commands.up", "Run all enabled services in the foreground."),
-    "tarpit": ("spamcannibal.commands.tarpit", "Hold listed sources at the packet level."),
-    "firewall": ("spamcannibal.commands.firewall", "Show, apply or remove the rules that queue packets to the tarpit."),
-    "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
-    "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
-    "trap": ("spamcannibal.commands.trap", "Take mail for spam traps, and list who brings it."),
-    "received": ("spamcannibal.commands.received", "Tell who sent a message, and what of its Received fields is true."),
-    "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
-    "follow": ("spamcannibal.commands.follow", "Report what the logs of mail servers show to the gather listener."),
-    "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
-    "share": ("spamcannibal.commands.share", "Tell other sites what was proven here."),
-    "export": (
-        "spamcannibal.commands.export",
-        "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others.",
-    ),
-    "blcheck": ("spamcannibal.commands.blcheck", "Examine the addresses that knocked, and list whom the rules take."),
-    "blpreen": ("spamcannibal.commands.blpreen", "Ask other lists again about what they told us."),
-    "cleanup": ("spamcannibal.commands.cleanup", "Clear away what is over."),
-    "stats": ("spamcannibal.commands.stats", "Show how much there is, and which lists hit how often."),
-    "status": ("spamcannibal.commands.status", "Show on one screen how everything fares."),
-    "doctor": ("spamcannibal.commands.doctor", "Look this host over: each finding with its cure."),
-    "explain": ("spamcannibal.commands.explain", "Tell everything that is known of an address, and why."),
-    "list": ("spamcannibal.commands.list_", "Add, import, remove, find or show listings; undo changes."),
-    "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
-    "db": ("spamcannibal.commands.db", "Check, back up, restore, compact, dump, load or import the database."),
-    "config": ("spamcannibal.commands.config", "Check or show the settings."),
+SECTIONS = {
+    "Services": {
+        "up": ("spamcannibal.commands.up", "Run all enabled services in the foreground."),
+        "tarpit": ("spamcannibal.commands.tarpit", "Hold listed sources at the packet level."),
+        "dnsbl": ("spamcannibal.commands.dnsbl", "Answer DNS queries for what is listed and published."),
+        "gather": ("spamcannibal.commands.gather", "Take reports of mail servers, and answer them."),
+        "follow": ("spamcannibal.commands.follow", "Report what the logs of mail servers show to the gather listener."),
+        "trap": ("spamcannibal.commands.trap", "Take mail for spam traps, and list who brings it."),
+        "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
+        "share": ("spamcannibal.commands.share", "Tell other sites what was proven here."),
+    },
+    "Jobs": {
+        "blcheck": (
+            "spamcannibal.commands.blcheck",
+            "Examine the addresses that knocked, and list whom the rules take.",
+        ),
+        "blpreen": ("spamcannibal.commands.blpreen", "Ask other lists again about what they told us."),
+        "cleanup": ("spamcannibal.commands.cleanup", "Clear away what is over."),
+    },
+    "The list": {
+        "list": ("spamcannibal.commands.list_", "Add, import, remove, find or show listings; undo changes."),
+        "explain": ("spamcannibal.commands.explain", "Tell everything that is known of an address, and why."),
+        "export": (
+            "spamcannibal.commands.export",
+            "Write the list for rbldnsd, BIND, nft, ipset, Postfix, Exim and others.",
+        ),
+        "received": (
+            "spamcannibal.commands.received",
+            "Tell who sent a message, and what of its Received fields is true.",
+        ),
+        "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
+        "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
+    },
+    "This host": {
+        "status": ("spamcannibal.commands.status", "Show on one screen how everything fares."),
+        "stats": ("spamcannibal.commands.stats", "Show how much there is, and which lists hit how often."),
+        "doctor": ("spamcannibal.commands.doctor", "Look this host over: each finding with its cure."),
+        "firewall": (
+            "spamcannibal.commands.firewall",
+            "Show, apply or remove the rules that queue packets to the tarpit.",
+        ),
+        "db": ("spamcannibal.commands.db", "Check, back up, restore, compact, dump, load or import the database."),
+        "config": ("spamcannibal.commands.config", "Check or show the settings, or make them of the original's."),
+    },
 }
+COMMANDS = {name: found for section in SECTIONS.values() for name, found in section.items()}

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from spamcannibal import __version__
-from spamcannibal.commands import COMMANDS
+from spamcannibal.commands import COMMANDS, SECTIONS
 from spamcannibal.errors import SpamCannibalError
 
 EPILOG = """\b
@@ -46,8 +46,10 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, (_, line) in commands.items()])
 
 
 @click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
