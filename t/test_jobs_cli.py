@@ -118,7 +118,9 @@ def test_rules_from_files_list_and_say_so_in_one_line(run, store, configure, tmp
         ('countries = ["XA"]\ncountry_db = ["none", "none6"]', r"can't read .*/none: .*apt install tor-geoipdb"),
         ('countries = ["XA"]\ncountry_db = ["bad", "never-list"]', r"bad:1: not a range"),
         ('countries = ["Germany"]', "two capital letters"),
-        ('country_db = ["one"]', "got 1 files, want two"),
+        ('country_db = ["a", "b", "c"]', "got 3 files, want two, of IPv4 and of IPv6, or one of both"),
+        ('countries = ["XA"]\ncountry_db = ["none"]', r"can't read .*/none: .*apt install libloc-database"),
+        ('countries = ["XA"]\ncountry_db = ["bad"]', r"bad: no location database of version 1"),
         ("threshold = 0", "threshold"),
     ],
 )

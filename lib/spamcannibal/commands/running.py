@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from mmap import PROT_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from spamcannibal.breaker import HOUR_S, Breaker, Caps
 from spamcannibal.commands.common import emit, load_settings, open_store, printable
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
-from spamcannibal.jobs.countries import PACKAGE, Countries, parse_countries
+from spamcannibal.jobs import rules as by
+from spamcannibal.jobs.countries import PACKAGE, parse_countries
 from spamcannibal.jobs.generic import Patterns, parse_patterns
 from spamcannibal.jobs.labels import Kind
+from spamcannibal.jobs.location import PACKAGE as LOCATION_PACKAGE
+from spamcannibal.jobs.location import Location
 from spamcannibal.jobs.nets import Nets, parse_nets
 from spamcannibal.jobs.report import UNSURE, Report
 from spamcannibal.jobs.rules import Rules, Terms
@@ -161,9 +165,11 @@ def _patterns(jobs: JobsSettings) -> Patterns | None:
     return parse_patterns(_read(jobs.generic_ptr, "generic_ptr"), jobs.generic_ptr) if jobs.generic_ptr else None
 
 
-def _countries(jobs: JobsSettings) -> Countries | None:
+def _countries(jobs: JobsSettings) -> by.Countries | None:
     if not jobs.countries:
         return None
+    if len(jobs.country_db) == 1:
+        return _location(jobs.country_db[0])
     first, second = jobs.country_db
     try:
         with Path(first).open(encoding="ascii") as v4, Path(second).open(encoding="ascii") as v6:
@@ -173,6 +179,15 @@ def _countries(jobs: JobsSettings) -> Countries | None:
         raise ConfigError(f"jobs.country_db: {reason}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"jobs.country_db: {first}, {second}: not text, want the files of {PACKAGE}") from None
+
+
+def _location(path: str) -> Location:
+    try:
+        with Path(path).open("rb") as stream:
+            return Location(mmap(stream.fileno(), 0, prot=PROT_READ), path)
+    except (OSError, ValueError) as error:  # the second for an empty file
+        reason = error.strerror if isinstance(error, OSError) else "it is empty"
+        raise ConfigError(f"jobs.country_db: can't read {path}: {reason}; apt install {LOCATION_PACKAGE}") from None
 
 
 def _read(path: str, key: str) -> str:

@@ -64,8 +64,9 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "tarpit.throttle_window", f": got {tarpit.throttle_window}, want below the greeting's {shortest} bytes"
     if services.restart_max_s < services.restart_initial_s:
         yield "services.restart_max_s", f": got {services.restart_max_s}, want at least restart_initial_s"
-    if len(settings.jobs.country_db) != 2:
-        yield "jobs.country_db", f": got {len(settings.jobs.country_db)} files, want two: of IPv4, of IPv6"
+    if len(settings.jobs.country_db) not in (1, 2):
+        wanted = "want two, of IPv4 and of IPv6, or one of both"
+        yield "jobs.country_db", f": got {len(settings.jobs.country_db)} files, {wanted}"
     names = [zone.name.lower() for zone in zones]
     for i, zone in enumerate(zones):
         if zone.name.lower() in names[:i]:
