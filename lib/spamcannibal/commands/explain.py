@@ -158,10 +158,11 @@ def _mode(mode: Mode, settings: Settings) -> str:
 
 def _match_lines(match: Match) -> Iterator[tuple[str, str]]:
     change, listing = match.change, match.listing
-    flags = ", ".join(name for bit, name in FLAG_NAMES.items() if change.flags & bit)
+    names = ", ".join(name for bit, name in FLAG_NAMES.items() if change.flags & bit)
+    flags = f" [{names}]" if names else ""
     since = f" since {when(listing.listed_ms)}" if listing else ""
     until = f" until {when(change.expiry_ms)}" if change.expiry_ms else ""
-    yield "listed by", f"{format_key(match.key)} {format_addr(change.code)}{since}{until} [{flags}] #{change.seq}"
+    yield "listed by", f"{format_key(match.key)} {format_addr(change.code)}{since}{until}{flags} #{change.seq}"
     yield "  why", f"{change.source or '-'}: {change.text or '(no text)'}"
     if listing and listing.contact_ms:
         yield "  contact", f"last {when(listing.contact_ms)}"
