@@ -274,10 +274,18 @@ def test_who_is_set_aside_is_tested_sooner() -> None:
 def test_memories_of_two_processes_merge_and_yesterdays_count_is_dropped() -> None:
     ours = Memory({"a ip4": State("x", 1, 5.0), "b ip4": State("", 0, 1.0)}, {})
     theirs = Memory({"b ip4": State("y", 1, 2.0), "c ip4": State("", 0, 1.0)}, {"a": Spent(7, 3), "b": Spent(6, 9)})
-    both = health.merge(ours, theirs, {"a": 4, "c": 1}, 7)
+    both = health.merge(ours, theirs, {"a": 4, "c": 1}, 7 * DAY_S + 9.0)
     assert {name: state.why for name, state in both.states.items()} == {"a ip4": "x", "b ip4": "y", "c ip4": ""}
     assert both.spent == {"a": Spent(7, 7), "c": Spent(7, 1)}
     assert health.decode(health.encode(both)) == both
+
+
+def test_what_was_found_while_the_clock_was_wrong_does_not_outlast_what_is_found_now() -> None:
+    now = 7 * DAY_S + 9.0
+    ours = Memory({"a ip4": State("", 0, now), "b ip4": State("x", 2, now + 1e8)}, {})
+    theirs = Memory({"a ip4": State("y", 2, now + 1e8), "b ip4": State("x", 2, now + 1e8)}, {"a": Spent(9999, 3)})
+    both = health.merge(ours, theirs, {}, now)
+    assert both == Memory({"a ip4": State("", 0, now), "b ip4": State("x", 2, now)}, {})
 
 
 @given(st.binary(max_size=60))

@@ -153,6 +153,6 @@ class Client:
     def _remember(self) -> None:
         asked = {lane.subject.zone: lane.asked for lane in self._lanes if lane.asked}
         try:
-            statefile.save(self._state_file, self._watch.memory(), asked, int(time.time() // DAY_S))
+            statefile.save(self._state_file, self._watch.memory(), asked, time.time())
         except OSError as error:
             self._log.emit("REMOTE_STATE", path=str(self._state_file), error=error.strerror)

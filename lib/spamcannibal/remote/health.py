@@ -23,10 +23,12 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from spamcannibal.addr import MAPPED, format_addr, parse_addr
 from spamcannibal.remote.exchange import Outcome as Heard
 from spamcannibal.remote.lists import RemoteList, is_refusal
+from spamcannibal.remote.pace import DAY_S
 
 MEMORY_LIMIT_BYTES = 4 << 20
 
@@ -129,10 +131,14 @@ def decode(raw: bytes) -> Memory | None:
         return None
 
 
-def merge(ours: Memory, theirs: Memory, asked: dict[str, int], day: int) -> Memory:
-    """Return what both processes know: the later test of each list, and the day's questions of both together."""
-    states = dict(theirs.states)
-    for name, state in ours.states.items():
+def merge(ours: Memory, theirs: Memory, asked: dict[str, int], now: float) -> Memory:
+    """Return what both processes know: the later test of each list, and the day's questions of both together.
+
+    Tests of the future are of a clock that was wrong: kept, they would outlast all that come.
+    """
+    states, day = {name: state for name, state in theirs.states.items() if state.checked <= now}, int(now // DAY_S)
+    for name, found in ours.states.items():
+        state = replace(found, checked=min(found.checked, now))
         if name not in states or states[name].checked <= state.checked:
             states[name] = state
     spent = {zone: one for zone, one in theirs.spent.items() if one.day == day}

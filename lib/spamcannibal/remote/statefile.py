@@ -22,14 +22,14 @@ def load(path: Path) -> Memory:
     return decode(raw) or Memory() if len(raw) <= MEMORY_LIMIT_BYTES else Memory()
 
 
-def save(path: Path, memory: Memory, asked: dict[str, int], day: int) -> None:
-    """Merge into the file what this process found and how many questions it asked on that day; OSError if it can't be.
+def save(path: Path, memory: Memory, asked: dict[str, int], now: float) -> None:
+    """Merge into the file what this process found and how many questions it asked today; OSError if it can't be.
 
     Whoever reads meanwhile sees the old file or the new one.
     """
     with Owner(path.parent).acting(), Path(f"{path}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = encode(merge(memory, load(path), asked, day))
+        made = encode(merge(memory, load(path), asked, now))
         new = Path(f"{path}.new")
         with new.open("wb") as stream:
             stream.write(made)
