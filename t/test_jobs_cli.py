@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from helpers.faulty_dns import FaultyDns
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.commands import main, running
 from spamcannibal.errors import ConfigError
@@ -22,6 +23,7 @@ from storekit import everything, open_store
 
 ROOT = Path(__file__).parent.parent
 JOBS = ("blcheck", "blpreen", "cleanup")
+PER_DAY = {"bl.test": 100_000, "small.test": 300}
 COUNTRIES4, COUNTRIES6 = "16909056,16909311,XA\n", "2001:db8::,2001:db8:ffff:ffff:ffff:ffff:ffff:ffff,XB\n"
 
 
@@ -161,6 +163,35 @@ def test_with_no_rule_in_force_nobody_passes_unexamined(run, store):
     with pytest.raises(ConfigError, match=r"nothing to examine by; name lists in \[remote\]"):
         run("blcheck")
     assert store.counts()["archive"] == 1
+
+
+def test_a_list_that_went_mad_since_the_last_run_lists_nobody(run, store, configure, tmp_path):
+    (tmp_path / "lists.d").mkdir()
+    lists = "".join(f'[[list]]\nzone = "{zone}"\nany = true\nper_day = {day}\n' for zone, day in PER_DAY.items())
+    (tmp_path / "lists.d" / "test.toml").write_text(lists)
+    with FaultyDns() as server:
+        for zone in PER_DAY:
+            server.good_list(zone)
+        names = ", ".join(f'"{zone}"' for zone in PER_DAY)
+        configure(f'[remote]\nlists = [{names}]\nresolvers = ["{server.endpoint}"]\ncanary = [". NS"]')
+        knock(store, "1.2.3.4")
+        assert json.loads(run("blcheck", "--json").stdout)["counts"] == {"passed": 1}
+        server.wildcards.add("bl.test")
+        server.asked.clear()
+        assert run("blcheck").exit_code == 0
+        assert [asked for asked, _, _ in server.asked if "127" in asked] == []  # nobody to ask about
+        knock(store, "1.2.3.5")
+        found = json.loads(run("blcheck", "--json").stdout)
+    assert (found["counts"], found["no_answer"]) == ({"unsure": 1}, {"bl.test": 1})
+    assert server.count("2.0.0.127.bl.test") == 1
+    assert server.count("2.0.0.127.small.test") == 0  # whose day is too small for tests at each run
+    assert store.counts()["tarpit"] == 0
+
+
+def test_a_missing_directory_of_lists_is_named(run, configure):
+    configure('[remote]\nlists = ["bl.test"]\nlists_dir = "none"')
+    with pytest.raises(ConfigError, match=r"remote.lists_dir: /\S*/none: no such directory; a sample is conf/lists.d"):
+        run("blcheck")
 
 
 def test_who_is_unsure_is_told_line_by_line_only_if_asked(capsys):
