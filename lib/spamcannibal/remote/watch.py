@@ -94,9 +94,9 @@ class Watch:
         usable = [server for server, why in enumerate(whys) if not why]
         if not usable:
             reasons = "; ".join(f"{one.endpoint}: {one.why}" for one in self._resolvers)
-            cure = "mend it, name another, or see remote.canary"
             names = ", ".join(self._remote.canary)
-            raise Unavailable(f"remote.resolvers: none finds any of {names} ({reasons}); nobody was judged; {cure}")
+            cure = "until one does, nobody is judged: mend it, or name another (remote.canary is what it must find)"
+            raise Unavailable(f"remote.resolvers: none finds any of {names} ({reasons}); {cure}")
         return usable
 
     def test(self, ask_all: AskAll, zones: Sequence[str] = ()) -> None:
