@@ -119,6 +119,22 @@ def test_health_says_who_is_set_aside_and_why(config: Path, server: FaultyDns) -
     assert run(config, "health", "--nagios").exit_code == 2
 
 
+def test_health_tells_of_reverse_dns_if_a_rule_needs_it(config: Path, server: FaultyDns) -> None:
+    def shown() -> list[tuple[str, str | None]]:
+        return [(row["state"], row["why"]) for row in json.loads(run(config, "health", "--json").stdout)[1:2]]
+
+    assert shown() == [("good", None)]  # bl.test, and nobody asked for the known names
+    assert server.count("4.0.41.198.in-addr.arpa") == 0
+    config.write_text(config.read_text() + "[jobs]\nmissing_ptr = true\n")
+    assert run(config, "health").exit_code == 0
+    server.on("4.0.41.198.in-addr.arpa", nxdomain)
+    done = run(config, "health")
+    assert done.exit_code == 1
+    assert shown()[0][0] == "aside" and "finds no name of 198.41.0.4" in (shown()[0][1] or "")
+    told = run(config, "health", "--nagios")
+    assert (told.exit_code, told.stdout.startswith("REMOTE WARNING - reverse DNS: finds no name of")) == (1, True)
+
+
 def test_without_a_resolver_the_exit_code_says_try_later(config: Path, server: FaultyDns) -> None:
     server.on(". NS", rcode(2))
     for arguments in (["check", CLEAR], ["health"], ["matrix", "-"]):

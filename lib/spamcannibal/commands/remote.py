@@ -14,6 +14,7 @@ from spamcannibal.commands.common import emit, json_option, load_settings, print
 from spamcannibal.commands.moments import when
 from spamcannibal.errors import AddrError, ConfigError, SpamCannibalError
 from spamcannibal.events import EventLog
+from spamcannibal.jobs.labels import REVERSE
 from spamcannibal.remote.catalogue import chosen
 from spamcannibal.remote.client import Client
 from spamcannibal.remote.verdict import Outcome, Verdict
@@ -84,8 +85,9 @@ def check(
 def health(ctx: click.Context, known: bool, nagios: bool, as_json: bool) -> None:
     """Test resolvers and lists, and say which lists are set aside and why.
 
-    Exit 1 if any list is set aside or any resolver is down, 75 if all resolvers are down. With --nagios: 1 (WARNING)
-    for some, 2 (CRITICAL) for all lists, 3 (UNKNOWN) without resolvers or lists.
+    Reverse DNS is tested, too, if a rule of [jobs] needs it. Exit 1 if it or any list is set aside or any resolver is
+    down, 75 if all resolvers are down. With --nagios: 1 (WARNING) for some, 2 (CRITICAL) for all lists, 3 (UNKNOWN)
+    without resolvers or lists.
 
     \b
     Examples:
@@ -93,13 +95,16 @@ def health(ctx: click.Context, known: bool, nagios: bool, as_json: bool) -> None
       spamcannibal remote health --known --nagios
     """
     with _reported(ctx, nagios):
+        jobs = load_settings(ctx).jobs
+        is_asked = jobs.missing_ptr or bool(jobs.generic_ptr)
         with _client(ctx) as client:
             summary = client.healthy(force=not known)
+            reverse = client.test_reverse() if is_asked else None
     if nagios:
-        _plugin_health(ctx, summary)
-    emit(_health_rows(summary), HEALTH_COLUMNS, as_json)
+        _plugin_health(ctx, summary, reverse)
+    emit(_health_rows(summary, reverse), HEALTH_COLUMNS, as_json)
     whys = [one.why for one in summary.resolvers] + [one.why for one in summary.lists]
-    ctx.exit(1 if any(whys) else 0)
+    ctx.exit(1 if reverse or any(whys) else 0)
 
 
 @command.command()
@@ -196,13 +201,14 @@ def _plugin_check(ctx: click.Context, verdicts: Mapping[bytes, Sequence[Verdict]
     _plugin(ctx, OK, f"{len(verdicts)} addresses in no list", **figures)
 
 
-def _plugin_health(ctx: click.Context, summary: Summary) -> NoReturn:
+def _plugin_health(ctx: click.Context, summary: Summary, reverse: str | None) -> NoReturn:
     """Say in one line who is set aside or down."""
     aside = [f"{one.zone} {one.family}: {one.why}" for one in summary.lists if one.why]
     down = [f"{one.endpoint}: {one.why}" for one in summary.resolvers if one.why]
     figures = {"lists": len(summary.lists), "aside": len(aside), "resolvers": len(summary.resolvers), "down": len(down)}
-    told = "; ".join([*aside, *down]) or f"{len(summary.lists)} lists answer as they should"
-    status = CRITICAL if len(aside) == len(summary.lists) else WARNING if aside or down else OK
+    unnamed = [f"{REVERSE}: {reverse}"] if reverse else []
+    told = "; ".join([*aside, *unnamed, *down]) or f"{len(summary.lists)} lists answer as they should"
+    status = CRITICAL if len(aside) == len(summary.lists) else WARNING if aside or unnamed or down else OK
     _plugin(ctx, status, told, **figures)
 
 
@@ -219,11 +225,13 @@ def _verdict_row(addr: bytes, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _health_rows(summary: Summary) -> list[dict[str, Any]]:
+def _health_rows(summary: Summary, reverse: str | None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"who": one.endpoint, "family": None, "state": "down" if one.why else "alive", "why": one.why or None}
         for one in summary.resolvers
     ]
+    if reverse is not None:
+        rows.append({"who": REVERSE, "family": None, "state": "aside" if reverse else "good", "why": reverse or None})
     for one in summary.lists:
         checked = when(int(one.checked * 1000)) if one.checked else None
         state = "aside" if one.why else "good" if checked else "not tested"

@@ -96,6 +96,10 @@ class Client:
         self._walk.look_around(self.zones if force else zones)
         return self._watch.summary()
 
+    def test_reverse(self) -> str:
+        """Test reverse DNS after `healthy`; return why its word is not believed, "" if it is."""
+        return self._walk.test_reverse()
+
     def summary(self) -> Summary:
         """Return what is known, without asking."""
         return self._watch.summary()

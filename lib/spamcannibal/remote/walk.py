@@ -132,6 +132,11 @@ class Walk:
         self._resolver.use(self._watch.canary(self.ask_all))
         self._watch.test(self.ask_all, zones)
 
+    def test_reverse(self) -> str:
+        """Test reverse DNS; return why it is set aside, "" if it is not."""
+        self._watch.reverse(self.ask_all)
+        return self._watch.aside(REVERSE, 4)
+
     def _look_around(self, lanes: Sequence[Lane]) -> None:
         """Test what is due, and whoever has not given a usable answer for long."""
         if self._watch.is_due(time.time()):
