@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NEVER_LIST_LIMIT_BYTES = 64 << 20
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="A line for each address that something was done about.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="A line for each address that it dealt with.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 
 
