@@ -347,7 +347,8 @@ def test_old_lines_say_nothing_and_old_storms_are_none(tmp_path):
     assert listener.got == [] and follower.counts["too_old"] == 1
 
 
-def test_nothing_is_lost_while_the_listener_is_away_or_over_a_stop(tmp_path):
+def test_nothing_is_lost_while_the_listener_is_away_or_over_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr("spamcannibal.gather.follower.RETRY_S", 0.0)
     listener = Listener()
     listener.is_away = True
     follower = make(tmp_path, listener)
@@ -360,11 +361,17 @@ def test_nothing_is_lost_while_the_listener_is_away_or_over_a_stop(tmp_path):
     listener.is_away = False
     follower = make(tmp_path, listener)
     drain(follower)
+    listener.is_away = True
+    append(tmp_path, pregreet("192.0.2.3"))
+    follower.turn()
+    listener.is_away = False
+    drain(follower)
+    assert [verb for verb, _ in follower._log.lines] == ["TROUBLE", "RECOVERED"]
     assert follower.close()
-    assert [report.key[-1] for report in listener.got] == [1, 2]
+    assert [report.key[-1] for report in listener.got] == [1, 2, 3]
     follower = make(tmp_path, listener)
     drain(follower)
-    assert len(listener.got) == 2
+    assert len(listener.got) == 3
 
 
 def test_places_that_can_t_be_read_are_not_guessed(tmp_path):

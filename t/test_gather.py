@@ -482,6 +482,9 @@ weight = 2
         with gather.connect(2) as sock:
             sock.sendall(b"black 192.0.2.5\n")
             assert b"ok" not in read_all(sock)
+        plain = gather.run("send", "black", "192.0.2.5", "--server", "{}:{}".format(*gather.endpoints[2]))
+        assert plain.returncode == 75 and "TLS is spoken there" in plain.stderr
+        assert len([line for line in gather.events("REFUSED") if "why=tls_failed" in line]) == 1
         with gather.connect(2) as silent:
             assert say(b"black 192.0.2.6\n", first) == b"ok black\n"
             assert read_all(silent) == b""  # a handshake that does not come, is not waited for

@@ -1,10 +1,13 @@
 """Who may report and how much, what stands against a decision, and what mail servers are answered: no sockets."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from spamcannibal.addr import format_key, parse_addr, parse_key
 from spamcannibal.breaker import Admission, Breaker, Caps
 from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.gather.daemon import Complaints
 from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.line import VERBS, Refused, Report, Said, parse_line
 from spamcannibal.gather.reporters import Peer, Reporter, Reporters
@@ -359,6 +362,19 @@ def test_mistakes_are_told_but_not_those_that_nobody_makes(desk):
     for line in (b"", b"brown ", b"blak 192.0.2.1"):
         desk.line(MX1, parse_line(line))
     assert [why for _, why, _ in desk.complaints] == ["unknown_verb"]
+
+
+def test_a_refusal_is_told_with_the_address_and_once_a_network():
+    lines = []
+    complain = Complaints(SimpleNamespace(emit=lambda verb, **fields: lines.append(fields)))
+    scene = Scene()
+    desk = Desk(scene.sink, scene.standing, Manner(), lambda: NOW, complain)
+    for _ in range(2):
+        desk.line(MX1, parse_line(b"black 10.0.0.0/24"))
+    assert [(line["why"], line["detail"].split(":")[0]) for line in lines] == [("prefix", "10.0.0.0/24")]
+    for i in range(5):
+        desk.line(Peer(parse_addr(f"2001:db8:66::{i}")), parse_line(b"black 192.0.2.1"))
+    assert [line["why"] for line in lines] == ["prefix", "stranger"]
 
 
 def test_while_observing_the_answer_says_so(desk):

@@ -92,6 +92,7 @@ TALKS = [
         True,
     ),
     (post("/report", b"{"), b"HTTP/1.1 400 Bad Request\r\n|not JSON", True),
+    (post("/report", REPORT, "Origin: http://x.test"), b"HTTP/1.1 403 Forbidden\r\n|not for web pages\n", True),
     (post("/other", b"{}"), b"HTTP/1.1 404 Not Found\r\n|there are /report, /rspamd, /metrics, /status\n", True),
     (post("/metrics", b""), b"HTTP/1.1 405 Method Not Allowed\r\n|want GET\n", True),
     (b"GET /report HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 Method Not Allowed\r\n|want POST\n", True),

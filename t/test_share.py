@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from gather_kit import Gather, environment, gathering
 from live.nets import wait_for
 from spamcannibal.addr import format_addr, parse_addr
+from spamcannibal.errors import Unavailable
 from spamcannibal.gather.client import say
 from spamcannibal.gather.line import Report
 from spamcannibal.gather.share import Selection
@@ -172,13 +173,15 @@ def test_no_echo_in_any_order_of_reports(
 
 
 class Bringer:
-    """Answers as a listener would; what it is told."""
+    """Answers as a listener would, or is away; what it is told."""
 
     def __init__(self, answer: str = "ok") -> None:
         self.answer = answer
         self.told: list[Report] = []
 
     def bring(self, reports: list[Report]) -> list[str]:
+        if self.answer == "away":
+            raise Unavailable("away")
         self.told += reports
         return [self.answer] * len(reports)
 
@@ -224,6 +227,20 @@ def test_a_refusal_is_told_once_and_a_journal_put_back_is_followed_on(store: Sto
     sharer.place = 99
     sharer.turn()
     assert sharer.place == store.last_seq() and [verb for verb, _ in log.lines] == ["REFUSED", "NOTE"]
+
+
+def test_a_site_that_is_away_is_told_of_once_and_so_is_its_return(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spamcannibal.gather.sharer.RETRY_S", 0.0)
+    store.list([listing(1)], time.time())
+    bringer, log = Bringer("away"), Log()
+    sharer = Sharer("site2", store, bringer, Manner(Selection(), per_s=100.0), log)
+    assert not sharer.turn() and sharer.is_waiting and sharer.place == 0
+    assert not sharer.turn()
+    bringer.answer = "ok"
+    assert sharer.turn()
+    assert [verb for verb, _ in log.lines] == ["TROUBLE", "RECOVERED"] and len(bringer.told) == 1
 
 
 class Site:

@@ -20,9 +20,13 @@ def say(
             sock.sendall(line.encode() + b"\n")
             if context is None:
                 sock.shutdown(socket.SHUT_WR)
-            return _read(sock).decode("utf-8", "replace").removesuffix("\n")
+            answer = _read(sock).decode("utf-8", "replace").removesuffix("\n")
     except OSError as error:
         raise Unavailable(f"gather listener at {shown}: {error}; is `spamcannibal gather` running?") from None
+    if not answer:
+        why = "closed without an answer; busy, or TLS is spoken there (gather.tls_listen)"
+        raise Unavailable(f"gather listener at {shown}: {why}")
+    return answer
 
 
 def secured(where: tuple[bytes, int] | str, timeout_s: float, context: ssl.SSLContext, name: str = "") -> ssl.SSLSocket:

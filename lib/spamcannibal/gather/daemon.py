@@ -22,7 +22,7 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from spamcannibal.addr import parse_endpoint
+from spamcannibal.addr import listing_key, parse_endpoint
 from spamcannibal.breaker import HOUR_S, Admission, Breaker, Caps, is_counted
 from spamcannibal.errors import Replaced, SpamCannibalError, Unavailable
 from spamcannibal.gather import figures
@@ -72,14 +72,14 @@ class Source(Protocol):
 
 
 class Complaints:
-    """What peers do wrong, told once an hour for each of them and each mistake."""
+    """What peers do wrong, told once an hour for each of them (IPv6: its /64) and each mistake."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._told: OrderedDict[tuple[bytes, str], float] = OrderedDict()
 
     def __call__(self, peer: Peer, why: str, detail: str) -> None:
-        now, what = time.monotonic(), (peer.addr, why)
+        now, what = time.monotonic(), (listing_key(peer.addr) if peer.addr else b"", why)
         if now - self._told.get(what, float("-inf")) < COMPLAIN_EVERY_S:
             return
         self._told[what] = now

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spamcannibal.addr import covers, format_addr, listing_key, parse_addr
+from spamcannibal.addr import covers, format_addr, format_key, listing_key, parse_addr
 from spamcannibal.errors import AddrError
 from spamcannibal.gather.line import VERBS, Asked, Line, Refused, Said, make_report
 from spamcannibal.gather.postfix import ACTIONS, access
@@ -77,7 +77,7 @@ class Desk:
             return self.refuse(peer, Refused("stranger", "no reporter of the settings fits this address or key"))
         outcome = self.sink.take(taken.report, reporter, self._clock())
         if outcome.why:
-            self._complain(peer, outcome.why, outcome.detail)
+            self._complain(peer, outcome.why, f"{format_key(taken.report.key)}: {outcome.detail}")
             return f"refused: {outcome.detail}"
         if outcome.decision is None:
             return "ok"

@@ -98,6 +98,8 @@ class LogFollower:
             partial.replace(path)
         except OSError as error:
             self._complain(path, error.strerror or str(error))
+        else:
+            self._recovered(path)
 
     def close(self) -> bool:
         """Keep places and let go; False if something was not brought, so that it will be read again."""
@@ -114,7 +116,7 @@ class LogFollower:
             tail.close()
             self._complain(str(tail.path), error.strerror or str(error))
             return b""
-        self._trouble.pop(str(tail.path), None)
+        self._recovered(str(tail.path))
         if tail.lost > lost:
             self.counts["lost"] += tail.lost - lost
             self._log.emit("LOST", file=str(tail.path), why="a part was rotated away unread, or a line was too long")
@@ -148,7 +150,7 @@ class LogFollower:
             self._complain("listener", str(error))
             self._retry_at, self._retry_s = now_s + self._retry_s, min(self._retry_s * 2, RETRY_LIMIT_S)
             return False
-        self._trouble.pop("listener", None)
+        self._recovered("listener")
         self._retry_s = RETRY_S
         for report, answer in zip(self._waiting, answers, strict=True):
             self._told[report] = True
@@ -163,6 +165,11 @@ class LogFollower:
         if self._trouble.get(about) != why:
             self._trouble[about] = why
             self._log.emit("TROUBLE", what="follow", where=about, why=why)
+
+    def _recovered(self, about: str) -> None:
+        """Say that it is well again, if it was not."""
+        if self._trouble.pop(about, None) is not None:
+            self._log.emit("RECOVERED", what="follow", where=about)
 
     def _kept(self) -> dict[str, Place]:
         """Read how far the files were read; StoreError if that is damaged: then we must not guess."""

@@ -1,7 +1,8 @@
 """As much of HTTP/1.1 as reports need: one request a connection, bytes in, Request and response out. Pure.
 
 A library would be more than this needs: there are two paths to post to and two to read, a body is whole or refused, and
-the bounds (bytes, time, connections) are those of the listener that has the connection.
+the bounds (bytes, time, connections) are those of the listener that has the connection. A browser says by Origin that a
+page has it post, and is refused: any page that somebody at a reporter's address reads could report in his name.
 """
 
 import json
@@ -55,6 +56,8 @@ def take_request(data: bytes) -> Request | None:
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         raise HttpError(400, "not a request of HTTP/1.1")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "origin" in headers:
+        raise HttpError(403, "not for web pages")
     size = _body_size(words[0], headers)
     if len(rest) < size:
         return None

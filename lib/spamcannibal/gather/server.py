@@ -28,6 +28,7 @@ from spamcannibal.addr import parse_addr
 from spamcannibal.errors import Unavailable
 from spamcannibal.gather.connections import Closable, Plain, Tls
 from spamcannibal.gather.desk import Desk
+from spamcannibal.gather.line import Refused
 from spamcannibal.gather.reporters import Peer
 from spamcannibal.gather.talk import Conversation
 
@@ -199,10 +200,9 @@ class Server:
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )
         except (OSError, ValueError) as error:  # ValueError: it was dropped meanwhile
-            self.counts["tls_failed"] += 1
             self.forget(connection)
             connection.sock.close()
-            self.log.emit("TLS", result="failed", src=connection.peer.addr, why=str(error))
+            self.desk.refuse(connection.peer, Refused("tls_failed", str(error)))
 
     def _sweep(self) -> None:
         """Close what has been silent for too long."""

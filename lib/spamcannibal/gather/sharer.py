@@ -114,6 +114,8 @@ class Sharer:
                 self._log.emit("TROUBLE", what="share", peer=self.name, why=self._trouble)
             self._retry_at, self._retry_s = now_s + self._retry_s, min(self._retry_s * 2, RETRY_LIMIT_S)
             return False
+        if self._trouble:
+            self._log.emit("RECOVERED", what="share", peer=self.name)
         self._trouble, self._retry_s = "", RETRY_S
         self._left -= len(reports)
         for report, answer in zip(reports, answers, strict=True):
