@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from export_peers import FACTS, HEARD, V4, V6, corners, entries, verdict
+from live.mailservers import Exim
 from live.nets import Lab, run, wait_for
 from spamcannibal.addr import format_addr, format_key, mask, parse_addr, parse_key, reversed_name
 from spamcannibal.dnsbl.export.entry import EXCEPTION
@@ -258,36 +259,12 @@ def test_postfix_finds_each_address_first_match_first(place):
         assert got == {addr: bool(expected(addr)) for addr in PROBES}
 
 
-@pytest.fixture(scope="module")
-def exim(tmp_path_factory):
-    """Exim beside whatever mail server is installed: its package unpacked, run where /etc has its user."""
-    place = tmp_path_factory.mktemp("exim")
-    if shutil.which("exim4"):
-        return ["exim4"]
-    packages = ("exim4-daemon-light", "libidn12")
-    got = run("sh", "-c", f"cd {place} && apt-get -q download {' '.join(packages)}", check=False, timeout=120)
-    if got.returncode:
-        pytest.skip(f"needs exim4, or to download its package: {got.stderr.splitlines()[-1]}")
-    for package in place.glob("*.deb"):
-        run("dpkg", "-x", package, place / "root")
-    libraries = ":".join(map(str, (place / "root/usr/lib").glob("*-linux-gnu")))
-    script = place / "exim"
-    lines = ["#!/bin/sh", "set -e"]
-    for name, entry in (("passwd", "Debian-exim:x:64999:64999::/:/bin/false"), ("group", "Debian-exim:x:64999:")):
-        (place / name).write_text(Path("/etc", name).read_text() + entry + "\n")
-        lines.append(f"mount --bind {place / name} /etc/{name}")
-    lines.append(f'LD_LIBRARY_PATH={libraries} exec {place}/root/usr/sbin/exim4 "$@"')
-    script.write_text("\n".join(lines) + "\n")
-    return ["unshare", "--mount", "sh", str(script)]
-
-
-def test_exim_finds_each_address_in_its_host_list(exim, place):
+def test_exim_finds_each_address_in_its_host_list(place):
     path = export(place, "exim")
     path.chmod(0o644)
-    (place / "exim.conf").write_text("exim_user = root\nexim_group = root\nnever_users =\nkeep_environment =\n")
+    exim = Exim(place, "")
     words = [f"${{if match_ip{{{format_addr(addr)}}}{{{path}}}{{yes}}{{no}}}}" for addr in PROBES]
-    done = run(*exim, "-C", "/dev/null", "-be", *words)
-    assert done.stdout.split() == ["yes" if expected(addr) else "no" for addr in PROBES]
+    assert run(*exim.argv("-be", *words)).stdout.split() == ["yes" if expected(addr) else "no" for addr in PROBES]
 
 
 # Following, through the command.

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from live.nets import ROOT, Host, Lab, run, wait_for
-from live.test_dnsbl_users import EXIM, POSTFIX_MAIN
+from live.test_dnsbl_users import EXIM, POSTFIX
 
 PAGE = (ROOT / "conf" / "dnsbl.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -219,7 +219,7 @@ def test_a_resolver_of_ones_own_finds_the_list(world: World) -> None:
 def test_mail_servers_are_told_what_the_live_tests_tell_them(world: World) -> None:
     """That Postfix and Exim refuse by these lines is tested in test_dnsbl_users.py."""
     lines = block("postfix").replace(ZONE, "bl.example.org").splitlines()
-    assert lines[0] in POSTFIX_MAIN.splitlines()
+    assert lines[0] in POSTFIX.splitlines()
     assert block("exim").replace(ZONE, "bl.example.org") in EXIM
     (world.path / "postfix").mkdir()
     (world.path / "postfix/master.cf").write_text("")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
 import shutil
 import smtplib
 import subprocess
@@ -13,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from live.nets import ROOT, Host, Lab, run, wait_for
+from live.mailservers import Exim, postfix_at, within
+from live.nets import Host, Lab, wait_for
 from live.test_dnsbl import SETTINGS, V6, ZONE, Served, listed
 
 MX4, MX6 = "192.0.2.254", "2001:db8:1:2::254"
@@ -38,49 +37,11 @@ stub-zone:
     name: "bl.example.org"
     stub-addr: 127.0.0.1@5300
 """
-POSTFIX_MAIN = """\
-compatibility_level = 3.6
-queue_directory = {path}/queue
-data_directory = {path}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-maillog_file = {path}/mail.log
-maillog_file_prefixes = {path}
-myhostname = mx.example.net
-mydestination = example.net
-local_recipient_maps =
-alias_maps =
-inet_interfaces = all
-inet_protocols = all
-mynetworks = 127.0.0.0/8
+POSTFIX = """\
 smtpd_recipient_restrictions = reject_rbl_client bl.example.org=127.0.0.2, permit_auth_destination, reject
 smtpd_delay_reject = yes
-smtpd_peername_lookup = no
-"""
-POSTFIX_MASTER = """\
-25        inet  n  -  n  -   -  smtpd
-pickup    unix  n  -  n  1   1  pickup
-cleanup   unix  n  -  n  -   0  cleanup
-qmgr      unix  n  -  n  300 1  qmgr
-rewrite   unix  -  -  n  -   -  trivial-rewrite
-proxymap  unix  -  -  n  -   -  proxymap
-anvil     unix  -  -  n  -   1  anvil
-postlog   unix-dgram n -  n  -   1  postlogd
 """
 EXIM = """\
-primary_hostname = mx.example.net
-spool_directory = {path}/spool
-log_file_path = {path}/%slog
-pid_file_path = {path}/exim.pid
-daemon_smtp_ports = 25
-local_interfaces = <; 0.0.0.0 ; ::0
-never_users =
-keep_environment =
-host_lookup =
-rfc1413_hosts =
-tls_advertise_hosts =
-smtp_enforce_sync = false
-queue_only = true
 acl_smtp_rcpt = acl_rcpt
 begin acl
 acl_rcpt:
@@ -115,11 +76,6 @@ class Site:
 
     def dig(self, name: str, *words: str) -> str:
         return self.mx.run("dig", "+tries=1", "+time=3", "@127.0.0.1", *words, name, check=False).stdout
-
-    def within(self, *argv: object, files: dict[str, Path]) -> list[str]:
-        """A command line that sees some files of /etc as ours."""
-        mounts = " && ".join(f"mount --bind {path} /etc/{name}" for name, path in files.items())
-        return ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *map(str, argv)]
 
     def send(self, client: str, server: str) -> tuple[int, str]:
         """Offer a mail from one of the clients' addresses; the answer to the recipient."""
@@ -182,18 +138,9 @@ def refuses_listed_clients(site: Site, word: str) -> None:
 
 
 def test_postfix_refuses_a_listed_client(site: Site) -> None:
-    if shutil.which("postfix") is None:
-        pytest.skip("needs postfix")
+    config = postfix_at(site.path / "postfix", POSTFIX)
     site.resolve(strict=False)
-    config, owner = site.path / "postfix", pwd.getpwnam("postfix").pw_uid
-    for folder in (config, config / "queue", config / "data"):
-        folder.mkdir()
-        folder.chmod(0o755)
-    shutil.chown(config / "data", owner, grp.getgrnam("postfix").gr_gid)
-    (config / "main.cf").write_text(POSTFIX_MAIN.format(path=config))
-    (config / "master.cf").write_text(POSTFIX_MASTER)
-    files = {"resolv.conf": site.path / "resolv.conf"}
-    start = site.within("postfix", "-c", config, "start-fg", files=files)
+    start = within("postfix", "-c", config, "start-fg", files={"resolv.conf": site.path / "resolv.conf"})
     site.mx.start(*start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(site.is_up, "postfix answers", 30)
@@ -202,43 +149,10 @@ def test_postfix_refuses_a_listed_client(site: Site) -> None:
         site.mx.run("postfix", "-c", config, "abort", check=False)
 
 
-def unpacked_exim(path: Path) -> tuple[Path, Path]:
-    """Unpack Exim's package, which can't be installed beside Postfix: the binary, and its libraries.
-
-    It is fetched once and kept in build/.
-    """
-    store = ROOT / "build" / "exim4"
-    for package in ("exim4-daemon-light", "libidn12"):
-        if not list(store.glob(f"{package}_*.deb")):
-            got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
-            if got.returncode and package.startswith("exim"):
-                pytest.skip(f"needs exim4, or to download its package: {got.stderr.strip().splitlines()[-1]}")
-    store.mkdir(parents=True, exist_ok=True)
-    for package in path.glob("*.deb"):
-        shutil.move(package, store / package.name)
-    for package in store.glob("*.deb"):
-        run("dpkg", "-x", package, path / "root")
-    return path / "root/usr/sbin/exim4", next((path / "root/usr/lib").glob("*-linux-gnu"))
-
-
 def test_exim_refuses_a_listed_client(site: Site) -> None:
-    found = shutil.which("exim4")
-    binary, libraries = (Path(found), Path("/nowhere")) if found else unpacked_exim(site.path)
+    exim = Exim(site.path, EXIM, {"resolv.conf": site.path / "resolv.conf"})
     site.resolve(strict=False)
-    files = {"resolv.conf": site.path / "resolv.conf"}
-    for name, entry in (("passwd", "Debian-exim:x:64999:64999::/:/bin/false"), ("group", "Debian-exim:x:64999:")):
-        text = Path("/etc", name).read_text()
-        files[name] = site.path / name
-        files[name].write_text(text if "Debian-exim" in text else text + entry + "\n")
-    home = site.path / "exim-home"
-    for folder in (home, home / "spool"):
-        folder.mkdir()
-        folder.chmod(0o777)
-    config = site.path / "exim.conf"
-    config.write_text(EXIM.format(path=home))
-    command = ("env", f"LD_LIBRARY_PATH={libraries}", binary, "-C", config, "-bdf")
-    log = (site.path / "exim.out").open("wb")
-    process = site.mx.start(*site.within(*command, files=files), stdout=log, stderr=log)
+    process = exim.start(site.mx)
     wait_for(lambda: site.is_up() or process.poll() is not None, "exim answers", 30)
-    assert process.poll() is None, (site.path / "exim.out").read_text()
+    assert process.poll() is None, exim.said()
     refuses_listed_clients(site, ": s")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from live.mailservers import within
 from live.nets import ROOT, run, wait_for
 from live.test_gather_mail import CLIENTS, MX4, MX6, Circle, circle
 
@@ -139,7 +140,7 @@ def run_sendmail(circle: Circle) -> None:
     env = ("env", f"LD_LIBRARY_PATH={libraries}")
     made = run(*env, root / "usr/bin/m4", f"-D_CF_DIR_={cf}", path / "mc")
     (path / "cf").write_text(made.stdout)
-    command = circle.within(*env, binary, "-bD", "-C", path / "cf", files={"hosts": path / "hosts"})
+    command = within(*env, binary, "-bD", "-C", path / "cf", files={"hosts": path / "hosts"})
     with (path / "out").open("wb") as log:
         process = circle.mx.start(*command, stdout=log, stderr=log)
 

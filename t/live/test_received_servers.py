@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
 import re
-import shutil
 import smtplib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from live.mailservers import Exim, postfix_at
 from live.nets import Host, Lab, wait_for
-from live.test_dnsbl_users import unpacked_exim
 from spamcannibal.addr import format_addr, parse_addr
 from spamcannibal.robot.fields import unfold
 from spamcannibal.robot.received import Ours, trace
@@ -24,51 +21,13 @@ CLIENT = ("192.0.2.7", "2001:db8:bad::7")
 OURS = Ours(frozenset({"mx.example.net"}), tuple(map(parse_addr, MX)))
 VICTIM = "8.8.8.8"
 POSTFIX = """\
-compatibility_level = 3.6
-queue_directory = {path}/queue
-data_directory = {path}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-maillog_file = {path}/mail.log
-maillog_file_prefixes = {path}
-myhostname = mx.example.net
-mydestination = example.net
-local_recipient_maps =
-alias_maps =
-inet_interfaces = all
-inet_protocols = all
-mynetworks = 127.0.0.0/8
 smtpd_recipient_restrictions = permit_auth_destination, reject
-smtpd_client_restrictions = inline:{{ {{ 192.0.2.7 = HOLD }} {{ 2001:db8:bad::7 = HOLD }} }}
-smtpd_peername_lookup = no
+smtpd_client_restrictions = inline:{ { 192.0.2.7 = HOLD } { 2001:db8:bad::7 = HOLD } }
 smtpd_hard_error_limit = 1000
 """
-MASTER = """\
-25        inet  n  -  n  -   -  smtpd
-pickup    unix  n  -  n  60  1  pickup
-cleanup   unix  n  -  n  -   0  cleanup
-qmgr      unix  n  -  n  300 1  qmgr
-rewrite   unix  -  -  n  -   -  trivial-rewrite
-proxymap  unix  -  -  n  -   -  proxymap
-anvil     unix  -  -  n  -   1  anvil
-postlog   unix-dgram n -  n  -   1  postlogd
-"""
 EXIM = """\
-primary_hostname = mx.example.net
 allow_domain_literals
-spool_directory = {path}/spool
-log_file_path = {path}/%slog
-pid_file_path = {path}/exim.pid
-daemon_smtp_ports = 25
-local_interfaces = <; 0.0.0.0 ; ::0
-never_users =
-keep_environment =
-host_lookup =
-rfc1413_hosts =
-tls_advertise_hosts =
-smtp_enforce_sync = false
 helo_accept_junk_hosts = *
-queue_only = true
 acl_smtp_rcpt = acl_rcpt
 begin acl
 acl_rcpt:
@@ -164,16 +123,7 @@ def unfold_fields(header: str) -> list[str]:
 
 
 def test_postfix(site: Site, open_path: Path) -> None:
-    if not shutil.which("postfix"):
-        pytest.skip("needs postfix")
-    config = open_path / "postfix"
-    shutil.copytree("/etc/postfix", config, symlinks=True)
-    for folder in (config / "queue", config / "data"):
-        folder.mkdir()
-        folder.chmod(0o755)
-    shutil.chown(config / "data", pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid)
-    (config / "main.cf").write_text(POSTFIX.format(path=config))
-    (config / "master.cf").write_text(MASTER)
+    config = postfix_at(open_path / "postfix", POSTFIX, whole=True)
     site.mx.run("postfix", "-c", config, "start")
     try:
         wait_for(site.is_up, "Postfix answers", 30)
@@ -184,27 +134,13 @@ def test_postfix(site: Site, open_path: Path) -> None:
 
 
 def test_exim(site: Site, open_path: Path) -> None:
-    found = shutil.which("exim4")
-    binary, libraries = (Path(found), Path("/nowhere")) if found else unpacked_exim(open_path)
-    mounts = []
-    for name, entry in (("passwd", "Debian-exim:x:64999:64999::/:/bin/false"), ("group", "Debian-exim:x:64999:")):
-        text = Path("/etc", name).read_text()
-        (open_path / name).write_text(text if "Debian-exim" in text else text + entry + "\n")
-        mounts.append(f"mount --bind {open_path / name} /etc/{name}")
-    home = open_path / "exim-home"
-    for folder in (home, home / "spool"):
-        folder.mkdir()
-        folder.chmod(0o777)
-    (open_path / "exim.conf").write_text(EXIM.format(path=home))
-    command = ("env", f"LD_LIBRARY_PATH={libraries}", binary, "-C", open_path / "exim.conf", "-bdf")
-    log = (open_path / "exim.out").open("wb")
-    script = f'{" && ".join(mounts)} && exec "$@"'
-    process = site.mx.start("unshare", "--mount", "sh", "-c", script, "sh", *command, stdout=log, stderr=log)
+    exim = Exim(open_path, EXIM)
+    process = exim.start(site.mx)
     wait_for(lambda: site.is_up() or process.poll() is not None, "Exim answers", 30)
-    assert process.poll() is None, (open_path / "exim.out").read_text()
+    assert process.poll() is None, exim.said()
 
     def written(queue_id: str) -> str:
-        (spooled,) = home.rglob(f"{queue_id}-H")
+        (spooled,) = exim.home.rglob(f"{queue_id}-H")
         text = spooled.read_text("utf-8", "backslashreplace")
         fields = text[re.search(r"^\d+P Received:", text, re.MULTILINE).start() :]  # type: ignore[union-attr]
         return re.sub(r"^\d{3,}[A-Z *] ", "", fields, flags=re.MULTILINE)

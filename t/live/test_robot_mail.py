@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import grp
 import os
 import pwd
 import re
@@ -25,6 +24,7 @@ from typing import Any
 import pytest
 
 import robotkit
+from live.mailservers import postfix_at
 from live.nets import ROOT, Host, Lab, wait_for
 from spamcannibal.addr import format_key
 from storekit import open_store
@@ -32,22 +32,7 @@ from storekit import open_store
 MX, CLIENT = "10.77.0.1", "10.77.0.2"
 USER = "nobody"
 MAIN = """\
-compatibility_level = 3.6
-queue_directory = {path}/queue
-data_directory = {path}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-maillog_file = {path}/mail.log
-maillog_file_prefixes = {path}
-myhostname = mx.example.net
-mydestination = example.net
-local_recipient_maps =
-alias_maps =
-inet_interfaces = all
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
 smtpd_recipient_restrictions = permit_auth_destination, permit_mynetworks, reject
-smtpd_peername_lookup = no
 relay_domains = mx.example.net
 export_environment = PATH=/usr/bin:/bin PYTHONPATH={code}/lib
 transport_maps = inline:{{ {{ robot@mx.example.net = {transport} }} }}
@@ -59,23 +44,15 @@ virtual_gid_maps = static:{gid}
 minimal_backoff_time = 1s
 queue_run_delay = 1s
 """
-MASTER = """\
-25        inet  n  -  n  -   -  smtpd
-pickup    unix  n  -  n  1   1  pickup
-cleanup   unix  n  -  n  -   0  cleanup
-qmgr      unix  n  -  n  300 1  qmgr
-rewrite   unix  -  -  n  -   -  trivial-rewrite
+SERVICES = """\
 bounce    unix  -  -  n  -   0  bounce
 defer     unix  -  -  n  -   0  bounce
 trace     unix  -  -  n  -   0  bounce
-proxymap  unix  -  -  n  -   -  proxymap
-anvil     unix  -  -  n  -   1  anvil
 error     unix  -  -  n  -   -  error
 retry     unix  -  -  n  -   -  error
 virtual   unix  -  n  n  -   -  virtual
 showq     unix  n  -  n  -   -  showq
 lmtp      unix  -  -  n  -   -  lmtp
-postlog   unix-dgram n -  n  -   1  postlogd
 robot     unix  -  n  n  -   2  pipe
   flags=R user={user} argv={code}/.venv/bin/python -P {code}/bin/sc_mailfilter -c {path}/spamcannibal.toml
 """
@@ -125,19 +102,14 @@ class Site:
                 os.chown(each, self.owner.pw_uid, self.owner.pw_gid)
 
     def start(self) -> None:
-        config, owner = self.path / "postfix", pwd.getpwnam("postfix").pw_uid
-        shutil.copytree("/etc/postfix", config, symlinks=True)  # its tables of files, and what checks them
-        for folder in (config / "queue", config / "data"):
-            folder.mkdir()
-            folder.chmod(0o755)
-        shutil.chown(config / "data", owner, grp.getgrnam("postfix").gr_gid)
-        (config / "boxes").symlink_to(self.path / "boxes")
+        config, code = self.path / "postfix", self.path / "code"
         transport = "robot:" if self.transport == "pipe" else f"lmtp:unix:{self.path}/lmtp"
         values: dict[str, Any] = {"uid": self.owner.pw_uid, "gid": self.owner.pw_gid, "transport": transport}
-        code = self.path / "code"
+        main = MAIN.format(path=config, code=code, **values)
+        # whole: its tables of files, and what checks them
+        postfix_at(config, main, SERVICES.format(path=self.path, code=code, user=USER), whole=True)
+        (config / "boxes").symlink_to(self.path / "boxes")
         code.mkdir()
-        (config / "main.cf").write_text(MAIN.format(path=config, code=code, **values))
-        (config / "master.cf").write_text(MASTER.format(path=self.path, code=code, user=USER))
         # The checkout where the robot's user can read it, and our configuration where sendmail(1) looks for it.
         mounts = f"mount --bind {ROOT} {code} && mount --bind {config} /etc/postfix"
         argv = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", "postfix", "start-fg"]
