@@ -2,7 +2,8 @@
 
 A dump is taken while others write: pages of listings first; then what changed meanwhile is said again (a later line
 overrides), until little is left, and the rest at one moment together with the journal's end. So the listings are those
-of the journal's last number. Contacts have no such moment.
+of the journal's last number. Contacts have no such moment. What the robot has seen
+comes from before it: a report may count again after a load, but none is a replay whose listing is not in the dump.
 
 A load fills an empty store. While it runs the store carries a mark that makes other writers of listings stop; should it
 fail or be killed, the next load empties the store and begins again. What the never-list forbids today is unlisted at
@@ -73,6 +74,10 @@ def load(
 
 
 def _lines(store: Store) -> Iterator[lines.AnyLine]:
+    after: bytes | None = None
+    while rows := store.raw_page("seen", after, PAGE_LIMIT):
+        yield from (lines.seen_line(row) for row, _ in rows)
+        after = rows[-1][0]
     seq = store.last_seq()
     yield from _listings(store)
     while len(changes := store.read(seq, PAGE_LIMIT)) == PAGE_LIMIT:
@@ -80,7 +85,7 @@ def _lines(store: Store) -> Iterator[lines.AnyLine]:
         seq = changes[-1].seq
     last, again = store.env.read(lambda: _rest(store, seq))
     yield from again
-    after: bytes | None = None
+    after = None
     while page := store.page("archive", after, PAGE_LIMIT):
         yield from (lines.contact_line(key, contact) for key, contact in page)
         after = page[-1][0]
@@ -210,6 +215,8 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
             writer.put_contact(value)
         elif isinstance(value, lines.CheckedValue):
             store.env.db("checked").put(value.key, layout.pack_checked(value.checked), txn)
+        elif isinstance(value, lines.SeenValue):
+            store.env.db("seen").put(value.row, b"", txn)
         elif isinstance(value, lines.HitsValue):
             store.env.db("meta").put(HITS_KEY, layout.pack_hits(value.hits), txn)
         else:

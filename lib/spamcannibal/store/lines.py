@@ -11,6 +11,7 @@ are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
     {"record":"contact","key":"192.0.2.9","count":3,"first":…,"last":…}
     {"record":"change","seq":7,"time":…,"action":"list","key":"192.0.2.1","code":…,"mode":…,"flags":…,"expiry":…,
      "source":"robot:…","text":"…"}                     an unlist also has what it took away: "contrib", "evidence"
+    {"record":"seen","row":"01…"}                       what the robot dealt with before: a row of seen.py, hexadecimal
     {"record":"checked","key":"192.0.2.8","time":…,"unknown":0}
     {"record":"hits","since":…,"passed":…,"never":…,"given_up":…,"zones":{"bl.example.org":12}}
     {"record":"end","lines":6,"floor":0}                changes up to floor may be missing: they were pruned
@@ -33,6 +34,7 @@ _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+SeenRow = Annotated[str, msgspec.Meta(pattern=r"^0[12][0-9a-f]{80}\Z")]
 
 
 class Body(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -114,6 +116,10 @@ class CheckedLine(Line, tag="checked"):
     unknown: Count
 
 
+class SeenLine(Line, tag="seen"):
+    row: SeenRow
+
+
 class HitsLine(Line, tag="hits"):
     since: Number
     passed: Number
@@ -122,7 +128,7 @@ class HitsLine(Line, tag="hits"):
     zones: dict[str, Number]
 
 
-AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | HitsLine | EndLine
+AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | SeenLine | HitsLine | EndLine
 Why = tuple[Contrib | None, list[Piece]]
 
 
@@ -153,11 +159,15 @@ class CheckedValue(msgspec.Struct, frozen=True):
     checked: Checked
 
 
+class SeenValue(msgspec.Struct, frozen=True):
+    row: bytes
+
+
 class HitsValue(msgspec.Struct, frozen=True):
     hits: Hits
 
 
-Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | HitsValue
+Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | SeenValue | HitsValue
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 encode = msgspec.json.Encoder().encode
 
@@ -192,6 +202,10 @@ def contact_line(key: bytes, contact: Contact) -> ContactLine:
 
 def checked_line(key: bytes, checked: Checked) -> CheckedLine:
     return CheckedLine(format_key(key), checked.checked_ms, checked.unknown)
+
+
+def seen_line(row: bytes) -> SeenLine:
+    return SeenLine(row.hex())
 
 
 def hits_line(hits: Hits) -> HitsLine:
@@ -230,6 +244,8 @@ def _value(line: AnyLine) -> Value:
         return ContactValue(parse_addr(line.key), Contact(line.count, line.first, line.last))
     if isinstance(line, CheckedLine):
         return CheckedValue(parse_key(line.key), Checked(line.time, line.unknown))
+    if isinstance(line, SeenLine):
+        return SeenValue(bytes.fromhex(line.row))
     if isinstance(line, HitsLine):
         return HitsValue(Hits(line.since, line.passed, line.never, line.given_up, line.zones))
     if not isinstance(line, ListingLine | ChangeLine):
