@@ -123,6 +123,12 @@ def test_the_header_says_why_and_not_to_whom() -> None:
         assert gone.lower() not in header.lower(), gone
 
 
+def test_a_name_goes_whole_though_the_address_is_a_part_of_it() -> None:
+    header = HEADER.replace(f'"John Doe" <{WHO}>', '"Johann Roe" <johann@example.com>')
+    text = shown("Dear Johann Roe, dear johann, buy", header)
+    assert "ohann" not in text.lower() and "Roe" not in text
+
+
 def test_plain_words_numbers_and_links_stay() -> None:
     text = (
         "Buy 2 for 1 at https://www.sender.example/sale/index.html today, 24.11.2026 10:00!\n"

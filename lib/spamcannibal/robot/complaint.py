@@ -95,7 +95,7 @@ def human_text(complaint: Complaint) -> str:
         f"Subject: {one_line(complaint.subject)}" if complaint.subject else "",
         "The message is attached; recipients' addresses and what may identify them are left out.",
         f"More about it: {one_line(complaint.url)}" if complaint.url else "",
-        f"Reported by: {one_line(complaint.organisation)} <{one_line(complaint.sender)}>",
+        " ".join(["Reported by:", *one_line(complaint.organisation).split(), f"<{one_line(complaint.sender)}>"]),
     ]
     return "\r\n".join(line for number, line in enumerate(lines) if line or number == 1) + "\r\n"
 

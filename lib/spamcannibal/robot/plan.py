@@ -157,10 +157,10 @@ def _proven(key: bytes, raw: bytes, source: str, terms: Terms, now: float) -> It
 
 
 def _ordered(order: Order, who: Submitter, terms: Terms, now: float) -> Item:
-    """Return the listing that an order asks for; its proof is who says so, and why."""
+    """Return the listing that an order asks for; its proof is why. The public sees it: no names."""
     end_ms = int((now + order.expires_s) * 1000) if order.expires_s else 0
     text = order.text or terms.text
-    return Item(order.key, who.source, text, (text or f"listed by {who.name}").encode(), expiry_ms=end_ms)
+    return Item(order.key, who.source, text, (text or "listed by an operator").encode(), expiry_ms=end_ms)
 
 
 def _as_told(item: Item, known: Known, order: Order) -> Item:

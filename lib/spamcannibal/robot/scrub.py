@@ -104,12 +104,13 @@ def _patterns(hidden: Hidden) -> Iterator[tuple[str, str, str]]:
     for address in hidden.recipients[:FORMS_LIMIT]:
         for form in _forms(address):
             yield re.escape(form), form, "[recipient]"
+    # Whole names first: of "Alice Smith" to alice@ the rest would stay.
+    for name in hidden.people[:FORMS_LIMIT]:
+        yield _word(re.escape(name)), name.lower(), "[recipient]"
     for address in hidden.recipients[:FORMS_LIMIT]:
         local = address.rpartition("@")[0]
         if len(local) >= 5 and local not in _ROLES:
             yield _word(re.escape(local)), local, "[recipient]"
-    for name in hidden.people[:FORMS_LIMIT]:
-        yield _word(re.escape(name)), name.lower(), "[recipient]"
     for domain in hidden.domains:
         signs = "|".join(map(re.escape, _SIGNS))
         form = rf"[\w.+-]{{1,64}}(?:{signs})(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(domain)}"

@@ -85,7 +85,8 @@ class StoredWorld:
         else:
             end = f", until {_when(listing.expiry_ms)}" if listing.expiry_ms else ""
             pieces = len(self._store.evidence(listed))
-            why = f"proven by {pieces} pieces of evidence" if pieces else "as other lists told"
+            proof = "1 piece" if pieces == 1 else f"{pieces} pieces"
+            why = f"proven by {proof} of evidence" if pieces else "as other lists told"
             told.append(f"listed as {format_key(listed)} with {format_addr(listing.code)}, {why}{end}")
         for change in self._store.history(listed, HISTORY_LIMIT):
             text = f": {change.text}" if change.text else ""
