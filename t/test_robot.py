@@ -379,7 +379,7 @@ def test_commands_are_carried_out_for_those_who_may(site, cast):
     assert site.robot(cast["carol"].command(text)).exit_code == 0
     assert site.listed() == {"203.0.113.9", "2001:db8::/64"}
     proofs = [site.evidence(key)[0].body for key in ("203.0.113.9", "2001:db8::/64")]
-    assert proofs == [b"sent spam", b"listed by carol"]
+    assert proofs == [b"sent spam", b"listed by an operator"]
     with site.store() as store:
         listing = store.get_key(parse_key("203.0.113.9"))
         assert store.text(listing) == "sent spam" and abs(listing.expiry_ms / 1000 - time.time() - 2_592_000) < 1000
@@ -597,3 +597,16 @@ def test_the_historic_name_is_the_robot(site):
     argv = [sys.executable, "-P", launcher, "-c", site.path / "spamcannibal.toml"]
     done = subprocess.run(argv, input=b"x\n", capture_output=True, check=False, timeout=60)
     assert done.returncode == 65 and b"not signed" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [["--nonsense"], ["key", "nonsense"]], ids=" ".join)
+def test_what_a_mail_server_is_told_to_call_wrongly_leaves_the_mail_with_it(wrong):
+    launcher = Path(__file__).parent.parent / "bin" / "sc_mailfilter"
+    done = subprocess.run([sys.executable, "-P", launcher, *wrong], input=b"x\n", capture_output=True, check=False)
+    assert done.returncode == 75 and b"onsense" in done.stderr
+
+
+def test_without_its_modules_the_mail_stays_with_the_mail_server():
+    launcher = Path(__file__).parent.parent / "bin" / "sc_mailfilter"
+    done = subprocess.run([sys.executable, "-I", "-S", launcher], input=b"x\n", capture_output=True, check=False)
+    assert done.returncode == 75 and b"spamcannibal" in done.stderr
