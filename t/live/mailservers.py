@@ -93,7 +93,7 @@ class Exim:
         """`settings` follow ours, ACLs included; `files` are those of /etc that it is to see."""
         self.path, self.home = path, path / "exim-home"
         found = shutil.which("exim4")
-        self._binary, self._libraries = (Path(found), Path("/nowhere")) if found else unpacked_exim(path)
+        self.binary, self.libraries = (Path(found), Path("/nowhere")) if found else unpacked_exim(path)
         self._files = dict(files or {})
         for name, entry in (("passwd", "Debian-exim:x:64999:64999::/:/bin/false"), ("group", "Debian-exim:x:64999:")):
             text = Path("/etc", name).read_text()
@@ -106,8 +106,8 @@ class Exim:
 
     def argv(self, *words: object) -> list[str]:
         """The command line of Exim with our configuration."""
-        environment = f"LD_LIBRARY_PATH={self._libraries}"
-        command = ("env", environment, self._binary, "-C", self.path / "exim.conf", *words)
+        environment = f"LD_LIBRARY_PATH={self.libraries}"
+        command = ("env", environment, self.binary, "-C", self.path / "exim.conf", *words)
         return within(*command, files=self._files)
 
     def start(self, host: Host) -> subprocess.Popen[Any]:
