@@ -1,6 +1,5 @@
 """Dump, load, backup and check: what comes back is what was there, also under writers; damage is found and named."""
 
-import itertools
 import json
 import os
 import signal
@@ -147,7 +146,7 @@ def test_a_damaged_dump_is_refused_by_line_and_can_be_loaded_again(store, other,
 def test_a_backup_under_writers_opens_as_a_store_with_all_that_was_committed_before(tmp_path, store, monkeypatch):
     monkeypatch.setattr("spamcannibal.store.backup.PIECE_BYTES", 4096 * 5)
     fill(store)
-    serials, stop = itertools.count(1), threading.Event()
+    serials, stop = iter(range(1, 60_000)), threading.Event()
 
     def write():
         while not stop.is_set():
@@ -155,6 +154,8 @@ def test_a_backup_under_writers_opens_as_a_store_with_all_that_was_committed_bef
                 NewListing(bytes((9, n >> 16, n >> 8 & 255, n & 255)), text="x" * 300)
                 for n, _ in zip(serials, range(50), strict=False)
             ]
+            if not batch:
+                return  # enough was written: the checks take their time with each listing
             store.list(batch, NOW)
             store.unlist([batch[0].key], "t", "", NOW)
 
