@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _all(ctx: click.Context, settings: Settings, deep: bool, exports: Sequence[s
     if "robot" in enabled or settings.robot.key or settings.robot.submitter:
         yield from _part("robot", checks.robot(settings, config_path(ctx), now))
     for file in exports:
-        yield from outlets.judge(file, told(lambda file=file: Path(file).read_text("utf-8", "replace")), now)  # type: ignore[misc]
+        yield from outlets.judge(file, told(partial(Path(file).read_text, "utf-8", "replace")), now)
 
 
 def _part(name: str, findings: Iterator[Finding]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import pwd
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -126,7 +127,7 @@ def books(store: Store) -> Books | Untold:
 def last_runs(settings: Settings, jobs: tuple[str, ...]) -> dict[str, float | Untold | None]:
     """Return when each job came to its end."""
     path = Path(settings.store.path)
-    return {job: told(lambda job=job: last_run_s(path, job)) for job in jobs}  # type: ignore[misc]
+    return {job: told(partial(last_run_s, path, job)) for job in jobs}
 
 
 def is_clock_set() -> bool | Untold:

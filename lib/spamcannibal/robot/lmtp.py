@@ -14,6 +14,7 @@ import socket
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from aiosmtpd.lmtp import LMTP
@@ -45,7 +46,7 @@ def listen(where: str, group_id: int = -1) -> socket.socket:
         _clear(where)
         sock.bind(where)
         os.chown(where, -1, group_id)
-        os.chmod(where, 0o660)  # noqa: PTH101 - beside chown
+        Path(where).chmod(0o660)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
@@ -59,7 +60,7 @@ def listen(where: str, group_id: int = -1) -> socket.socket:
 def _clear(path: str) -> None:
     """Remove the socket that a dead process left."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
             raise ConfigError(f"robot.lmtp: {path} is there and no socket; remove it, or name another path")
     except FileNotFoundError:
         return
@@ -67,7 +68,7 @@ def _clear(path: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)  # noqa: PTH108
+            Path(path).unlink()
             return
     raise Unsupported(f"robot.lmtp: somebody listens on {path} already")
 

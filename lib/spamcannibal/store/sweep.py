@@ -56,7 +56,10 @@ def old_contacts(store: Store, before_ms: int, dry_run: bool, stop: Stop) -> int
 
 def old_checked(store: Store, before_ms: int, after_ms: int, dry_run: bool, stop: Stop) -> int:
     """Take away the notes of examinations before a time, and after one, when the clock was wrong; give how many."""
-    is_over = lambda _, data: not before_ms <= layout.unpack_checked(data).checked_ms <= after_ms  # noqa: E731
+
+    def is_over(_: bytes, data: bytes) -> bool:
+        return not before_ms <= layout.unpack_checked(data).checked_ms <= after_ms
+
     return sum(_sweep(store, "checked", is_over, dry_run, stop))
 
 
