@@ -13,6 +13,7 @@ from spamcannibal.errors import StoreError, Unavailable, WireError
 from spamcannibal.guard import parse_never_list
 from spamcannibal.record import EXCLUDED, PUBLISHED, Cause, Checked, Mode
 from spamcannibal.store.backup import backup
+from spamcannibal.store.cabinet import Drawer
 from spamcannibal.store.check import check
 from spamcannibal.store.examine import Settlement, hits, settle
 from spamcannibal.store.exchange import dump, load
@@ -22,7 +23,7 @@ from storekit import NEVER, check_whole, listed, open_store
 
 NOW = 1_700_000_000.0
 KEYS = [parse_key(text) for text in ("1.2.3.4", "1.2.3.0/24", "5.6.7.8", "2001:db8:1::/64", "2001:db8:2::1")]
-TREES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "checked", "seen")
+TREES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "checked", "seen", "cabinet")
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def fill(store):
     store.list([NewListing(KEYS[0], text="again", evidence=b"mail")], NOW + 2)
     settle(store, Settlement(checked={KEYS[3]: Checked(7, 2), KEYS[2]: Checked(8)}, passed=2), NOW)
     store.transact(NOW, lambda batch: Seen(store.env).note(1_699_999_000, b"s" * 32, 0.0, batch.txn))
+    Drawer(store.env, "user", record.Piece, 9).put("é", record.Piece(1, "x", b"\0"), NOW)
     Seen(store.env).note_complaint(b"c" * 32, 1_699_999_000_000, 0)
     store.contacts([(KEYS[0], 2, 10, 20)], [(b"\x09\x09\x09\x09", 3, 5, 7), (bytes(15) + b"\x07", 1, 1, 1)])
 

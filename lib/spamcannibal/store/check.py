@@ -22,6 +22,7 @@ from spamcannibal import layout, record
 from spamcannibal.addr import format_key, split_key
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.store.batch import history_row
+from spamcannibal.store.cabinet import fault
 from spamcannibal.store.contacts import read_tally
 from spamcannibal.store.handles import NAMES
 from spamcannibal.store.prune import floor_inside
@@ -124,6 +125,12 @@ def _seen(store: Store, row: Row) -> Iterator[str]:
         yield "neither a signature nor a complaint"
 
 
+def _cabinet(store: Store, row: Row) -> Iterator[str]:
+    wrong = fault(row)
+    if wrong:
+        yield wrong
+
+
 _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "tarpit": _listing,
     "archive": partial(_record, "archive"),
@@ -135,6 +142,7 @@ _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "meta": _meta,
     "checked": partial(_record, "checked"),
     "seen": _seen,
+    "cabinet": _cabinet,
 }
 
 

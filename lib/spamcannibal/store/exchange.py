@@ -19,7 +19,7 @@ from spamcannibal import layout
 from spamcannibal.addr import format_key
 from spamcannibal.errors import NeverListed, StoreError, WireError
 from spamcannibal.record import Action, Change, Contrib, Piece
-from spamcannibal.store import lines
+from spamcannibal.store import cabinet, lines
 from spamcannibal.store.batch import history_row
 from spamcannibal.store.contacts import read_tally, write_tally
 from spamcannibal.store.env import Txn
@@ -94,6 +94,7 @@ def _lines(store: Store) -> Iterator[lines.AnyLine]:
     while page := store.page("checked", after, PAGE_LIMIT):
         yield from (lines.checked_line(key, checked) for key, checked in page)
         after = page[-1][0]
+    yield from map(lines.kept_line, cabinet.kept(store.env))
     counts = hits(store)
     if counts is not None:
         yield lines.hits_line(counts)
@@ -217,6 +218,8 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
             store.env.db("checked").put(value.key, layout.pack_checked(value.checked), txn)
         elif isinstance(value, lines.SeenValue):
             store.env.db("seen").put(value.row, b"", txn)
+        elif isinstance(value, lines.KeptValue):
+            cabinet.bring_back(store.env, value, txn)
         elif isinstance(value, lines.HitsValue):
             store.env.db("meta").put(HITS_KEY, layout.pack_hits(value.hits), txn)
         else:

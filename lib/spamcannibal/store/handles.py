@@ -10,6 +10,7 @@
                                           "floor": changes up to this number may be missing, see prune.py;
                                           "hits": how often each zone caused a listing
     seen                                  what the mail robot dealt with before, see seen.py
+    cabinet                               small records of the web pages: users, sessions, requests, see cabinet.py
 
 All are B-trees of 4 KiB pages, one file each, transactional. There is no lock subsystem: gate.py lets one thread of one
 process in at a time, so there is nothing to lock, nothing to dead-lock, no lock table to outgrow, and each call costs
@@ -28,7 +29,19 @@ from berkeleydb import db as bdb
 
 from spamcannibal.errors import ConfigError, StoreError
 
-NAMES = ("tarpit", "archive", "blcontrib", "evidence", "journal", "history", "expiry", "meta", "checked", "seen")
+NAMES = (
+    "tarpit",
+    "archive",
+    "blcontrib",
+    "evidence",
+    "journal",
+    "history",
+    "expiry",
+    "meta",
+    "checked",
+    "seen",
+    "cabinet",
+)
 FORMAT_KEY, FORMAT = b"format", b"2"
 LOADING_KEY = b"loading"
 MIB = 1 << 20

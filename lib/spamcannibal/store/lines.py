@@ -12,6 +12,7 @@ are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
     {"record":"change","seq":7,"time":…,"action":"list","key":"192.0.2.1","code":…,"mode":…,"flags":…,"expiry":…,
      "source":"robot:…","text":"…"}                     an unlist also has what it took away: "contrib", "evidence"
     {"record":"seen","row":"01…"}                       what the robot dealt with before: a row of seen.py, hexadecimal
+    {"record":"kept","drawer":"user","id":"alice","until":0,"value":{…}}     a record of cabinet.py
     {"record":"checked","key":"192.0.2.8","time":…,"unknown":0}
     {"record":"hits","since":…,"passed":…,"never":…,"given_up":…,"zones":{"bl.example.org":12}}
     {"record":"end","lines":6,"floor":0}                changes up to floor may be missing: they were pruned
@@ -120,6 +121,13 @@ class SeenLine(Line, tag="seen"):
     row: SeenRow
 
 
+class KeptLine(Line, tag="kept"):
+    drawer: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\Z")]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    until: Number
+    value: msgspec.Raw
+
+
 class HitsLine(Line, tag="hits"):
     since: Number
     passed: Number
@@ -128,7 +136,8 @@ class HitsLine(Line, tag="hits"):
     zones: dict[str, Number]
 
 
-AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | SeenLine | HitsLine | EndLine
+Between = ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | SeenLine | KeptLine | HitsLine
+AnyLine = HeadLine | Between | EndLine
 Why = tuple[Contrib | None, list[Piece]]
 
 
@@ -163,11 +172,20 @@ class SeenValue(msgspec.Struct, frozen=True):
     row: bytes
 
 
+class KeptValue(msgspec.Struct, frozen=True):
+    """A record of a drawer; `value` is its JSON."""
+
+    drawer: str
+    id: str
+    until_ms: int
+    value: bytes
+
+
 class HitsValue(msgspec.Struct, frozen=True):
     hits: Hits
 
 
-Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | SeenValue | HitsValue
+Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | SeenValue | KeptValue | HitsValue
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 encode = msgspec.json.Encoder().encode
 
@@ -208,6 +226,10 @@ def seen_line(row: bytes) -> SeenLine:
     return SeenLine(row.hex())
 
 
+def kept_line(kept: KeptValue) -> KeptLine:
+    return KeptLine(kept.drawer, kept.id, kept.until_ms, msgspec.Raw(kept.value))
+
+
 def hits_line(hits: Hits) -> HitsLine:
     return HitsLine(hits.since_ms, hits.passed, hits.never, hits.given_up, hits.zones)
 
@@ -246,6 +268,8 @@ def _value(line: AnyLine) -> Value:
         return CheckedValue(parse_key(line.key), Checked(line.time, line.unknown))
     if isinstance(line, SeenLine):
         return SeenValue(bytes.fromhex(line.row))
+    if isinstance(line, KeptLine):
+        return KeptValue(line.drawer, line.id, line.until, bytes(line.value))
     if isinstance(line, HitsLine):
         return HitsValue(Hits(line.since, line.passed, line.never, line.given_up, line.zones))
     if not isinstance(line, ListingLine | ChangeLine):
