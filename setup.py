@@ -38,8 +38,10 @@ setup(
         )
     ],
     install_requires=[
+        "Flask>=3.0",
         "NetfilterQueue>=1.1",
         "aiosmtpd>=1.4",
+        "argon2-cffi>=23.1",
         "berkeleydb>=18.1.8",
         "cachetools>=5.3",
         "click>=8.1",
@@ -48,9 +50,12 @@ setup(
         "dnspython>=2.6",
         "matplotlib>=3.7",
         "msgspec>=0.18",
+        "prometheus-client>=0.20",
+        "pyotp>=2.9",
         "python-gnupg>=0.5",
         "rich>=13",
         "scapy>=2.5",
+        "waitress>=3.0",
     ],
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},
     scripts=files("bin/db*", "bin/dnsbls", "bin/sc_*", "cron/sc_*"),

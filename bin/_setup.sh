@@ -20,6 +20,7 @@ packages_test=(
     git curl openssl clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
     bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks unbound nsd knot rspamd
     tor tor-geoipdb # the country database, which needs tor
+    chromium nginx-light fcgiwrap lighttpd crowdsec-firewall-bouncer wrk # a browser, CGI servers, readers of the API
     libgnutls-dane0 libidn12 # for exim4-daemon-light, which tests unpack: Debian does not install it beside postfix
 )
 
@@ -105,7 +106,7 @@ debian_packages() {
     for package in "${missing[@]}"; do
         case $package in
         bind9) systemctl disable --quiet named ;;
-        postfix | rbldnsd | unbound | nsd | knot | tor | rspamd) systemctl disable --quiet "$package" ;;
+        postfix | rbldnsd | unbound | nsd | knot | tor | rspamd | nginx-light | fcgiwrap | lighttpd | crowdsec-firewall-bouncer) systemctl disable --quiet "${package%-light}" ;;
         esac 2>/dev/null || true
     done
     echo "installed ${#missing[@]}${left_out-}" >&3
