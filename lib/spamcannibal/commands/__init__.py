@@ -46,6 +46,8 @@ SECTIONS = {
         ),
         "db": ("spamcannibal.commands.db", "Check, back up, restore, compact, dump, load or import the database."),
         "config": ("spamcannibal.commands.config", "Check or show the settings, or make them of the original's."),
+        "completion": ("spamcannibal.commands.completion", "Print what lets a shell complete command lines."),
+        "man": ("spamcannibal.commands.man", "Print manual pages."),
     },
 }
 COMMANDS = {name: found for section in SECTIONS.values() for name, found in section.items()}

@@ -3,15 +3,20 @@
 Exit codes: 0 done, 1 a problem found or refused, 2 wrong usage, else those of errors.py.
 """
 
+from __future__ import annotations
+
 import importlib
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from spamcannibal import __version__
 from spamcannibal.commands import COMMANDS, SECTIONS
 from spamcannibal.errors import SpamCannibalError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EPILOG = """\b
 Examples:
@@ -44,6 +49,14 @@ class LazyGroup(click.Group):
 
             ctx.fail(f"no such command {shown(name)}{nearest(name, COMMANDS)}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click does it, but with the help lines of the table: click's own way imports every command."""
+        from click.shell_completion import CompletionItem
+
+        own = [] if incomplete[:1].isalnum() else click.Command.shell_complete(self, ctx, incomplete)
+        lines = {name: line for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)}
+        return [CompletionItem(name, help=line) for name, line in lines.items()] + own
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))
