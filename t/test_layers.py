@@ -119,6 +119,7 @@ EXCEPTIONS = {
     "settings": {"pathlib"},  # paths in them are resolved
     **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot", "share")},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
+    "rows": {"datetime"},  # stored times as text
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }
 # Settings reach pure modules as values; only what is about settings itself may name their types.

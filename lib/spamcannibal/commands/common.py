@@ -1,5 +1,6 @@
 """What the subcommands share: settings, the store with its guard, and output as table, plain text or JSON."""
 
+import getpass
 import json
 import os
 import socket
@@ -141,6 +142,14 @@ def progress(total: int | None, description: str) -> Iterator[Callable[[int], No
 def printable(text: str) -> str:
     """Return outside text fit for a terminal: whatever does not print is escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def admin_source() -> str:
+    """Name who does this: the user behind sudo, if there is one."""
+    try:
+        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"admin:{os.getuid()}"
 
 
 def _print_table(cells: Sequence[Sequence[str]], columns: Sequence[str], title: str) -> None:

@@ -10,11 +10,11 @@ import click
 
 from spamcannibal.addr import format_addr, format_key, parse_addr
 from spamcannibal.commands.common import json_option, load_settings, open_store, printable
-from spamcannibal.commands.moments import HELP, journal_number, moment, when
-from spamcannibal.commands.rows import change_row, contrib_row, piece_row
+from spamcannibal.commands.moments import HELP, journal_number, moment
 from spamcannibal.dnsbl.colours import Kind, kind_of
 from spamcannibal.explain import Account, Answer, Match, explain
 from spamcannibal.record import FLAG_NAMES, SHADOW, Mode
+from spamcannibal.rows import change_row, contrib_row, piece_row, when
 from spamcannibal.settings import Settings
 
 HISTORY_SHOWN = 10
@@ -139,16 +139,17 @@ def _lines(account: Account, settings: Settings, is_past: bool) -> Iterator[tupl
 
 def _headline(account: Account, settings: Settings, is_past: bool) -> str:
     verb = "was" if is_past else "is"
-    if not account.matches:
+    deciding = account.deciding
+    if deciding is None:
         ended = account.was_listed
         before = f"; it was until {when(ended.time_ms)} ({ended.text or ended.source})" if ended else ""
         return f"{verb} not listed: its packets pass{before}"
-    by = format_key(account.matches[0].key)
+    by = format_key(deciding.key)
     if account.decision == "refused":
         return f"{verb} refused ({_mode(account.mode, settings)}), by {by}"
     if account.decision == "observed":
         return f"{verb} listed by {by}, but only observed: its packets pass"
-    is_shadow = account.matches[0].change.flags & SHADOW
+    is_shadow = deciding.change.flags & SHADOW
     return f"passes: {by} is {'only counted (shadow)' if is_shadow else 'an exception (excluded)'}"
 
 

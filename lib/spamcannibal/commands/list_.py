@@ -8,16 +8,24 @@ from typing import IO, Any
 import click
 
 from spamcannibal.addr import listing_key, parse_addr, parse_key, split_key
-from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, printable
+from spamcannibal.commands.common import (
+    admin_source,
+    dry_run_option,
+    emit,
+    json_option,
+    load_settings,
+    open_store,
+    printable,
+)
 from spamcannibal.commands.list_find import diff, find
 from spamcannibal.commands.list_import import import_
 from spamcannibal.commands.list_undo import undo_
 from spamcannibal.commands.moments import duration
-from spamcannibal.commands.rows import LISTING_COLUMNS, admin_source, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.decode import shown
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError
 from spamcannibal.record import PUBLISHED, Listing, Mode
+from spamcannibal.rows import LISTING_COLUMNS, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
 

@@ -9,10 +9,10 @@ import click
 
 from spamcannibal.addr import covers, format_addr, parse_addr, parse_key, split_key
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store, progress
-from spamcannibal.commands.moments import HELP, journal_number, moment, when
-from spamcannibal.commands.rows import LISTING_COLUMNS, listing_row
+from spamcannibal.commands.moments import HELP, journal_number, moment
 from spamcannibal.errors import AddrError
 from spamcannibal.record import FLAG_NAMES, Change, Listing
+from spamcannibal.rows import LISTING_COLUMNS, listing_row, when
 from spamcannibal.store.stores import Store
 
 PAGE_LIMIT = 1000

@@ -6,9 +6,16 @@ from contextlib import closing
 
 import click
 
-from spamcannibal.commands.common import dry_run_option, emit, json_option, load_settings, open_store, progress
+from spamcannibal.commands.common import (
+    admin_source,
+    dry_run_option,
+    emit,
+    json_option,
+    load_settings,
+    open_store,
+    progress,
+)
 from spamcannibal.commands.moments import HELP, journal_number, moment
-from spamcannibal.commands.rows import admin_source
 from spamcannibal.store import undo
 from spamcannibal.store.stores import Store
 

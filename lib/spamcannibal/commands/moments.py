@@ -1,4 +1,4 @@
-"""Times on the command line: RFC 3339, a date, "2h" ago, or a journal number; stored times as text."""
+"""Times on the command line: RFC 3339, a date, "2h" ago, or a journal number."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -35,16 +35,6 @@ def journal_number(store: "Store", moment_ms: int) -> int:
     from spamcannibal.store.timeline import seq_at
 
     return min(-moment_ms, store.last_seq()) if moment_ms < 0 else seq_at(store, moment_ms)
-
-
-def when(time_ms: int) -> str | None:
-    """Give a stored time as text, None for none."""
-    if not time_ms:
-        return None
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return str(time_ms)
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

@@ -11,7 +11,6 @@ import click
 
 from spamcannibal.addr import format_addr, parse_addr
 from spamcannibal.commands.common import emit, json_option, load_settings, printable, progress
-from spamcannibal.commands.moments import when
 from spamcannibal.errors import AddrError, ConfigError, SpamCannibalError
 from spamcannibal.events import EventLog
 from spamcannibal.jobs.labels import REVERSE
@@ -19,6 +18,7 @@ from spamcannibal.remote.catalogue import chosen
 from spamcannibal.remote.client import Client
 from spamcannibal.remote.verdict import Outcome, Verdict
 from spamcannibal.remote.watch import Summary
+from spamcannibal.rows import when
 
 CHECK_COLUMNS = ("address", "list", "says", "code", "reason", "text")
 HEALTH_COLUMNS = ("who", "family", "state", "why", "checked")
@@ -235,9 +235,7 @@ def _health_rows(summary: Summary, reverse: str | None) -> list[dict[str, Any]]:
     for one in summary.lists:
         checked = when(int(one.checked * 1000)) if one.checked else None
         state = "aside" if one.why else "good" if checked else "not tested"
-        rows.append(
-            {"who": one.zone, "family": one.family, "state": state, "why": one.why or None, "checked": checked}
-        )
+        rows.append({"who": one.zone, "family": one.family, "state": state, "why": one.why or None, "checked": checked})
     return rows
 
 

@@ -13,8 +13,8 @@ import click
 
 from spamcannibal.addr import format_key
 from spamcannibal.commands.common import emit, json_option, load_settings, printable, progress
-from spamcannibal.commands.moments import when
 from spamcannibal.errors import ConfigError, SpamCannibalError
+from spamcannibal.rows import when
 
 if TYPE_CHECKING:
     from spamcannibal.robot.outcome import Outcome

@@ -21,7 +21,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
       spamcannibal stats
       spamcannibal stats --json | jq '.zones[0]'
     """
-    from spamcannibal.commands.moments import when
+    from spamcannibal.rows import when
     from spamcannibal.store.examine import hits
 
     store = open_store(load_settings(ctx))

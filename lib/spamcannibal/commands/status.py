@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spamcannibal.commands.common import config_path, json_option, load_settings, printable
-from spamcannibal.commands.moments import when
+from spamcannibal.rows import when
 
 if TYPE_CHECKING:
     from spamcannibal.doctor.finding import Untold

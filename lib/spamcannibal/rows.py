@@ -1,11 +1,9 @@
-"""Stored records as rows of a command's output, and who gives the command."""
+"""Stored records as rows: plain values for JSON, tables and pages; times as text, keys left as bytes."""
 
-import getpass
-import os
+from datetime import UTC, datetime
 from typing import Any
 
 from spamcannibal.addr import format_addr
-from spamcannibal.commands.moments import when
 from spamcannibal.record import FLAG_NAMES, Cause, Change, Contrib, Listing, Piece
 
 LISTING_COLUMNS = ("key", "code", "mode", "flags", "listed", "contact", "expires", "source", "text")
@@ -58,9 +56,11 @@ def change_row(change: Change) -> dict[str, Any]:
     }
 
 
-def admin_source() -> str:
-    """Name who does this: the user behind sudo, if there is one."""
+def when(time_ms: int) -> str | None:
+    """Give a stored time as text, None for none."""
+    if not time_ms:
+        return None
     try:
-        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
-    except (KeyError, OSError):
-        return f"admin:{os.getuid()}"
+        return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return str(time_ms)
