@@ -44,7 +44,7 @@ def items(name, listed, texts=None):
         (PUBLISHED, Mode.DEFAULT, PROVEN_CODE, HEARD, HEARD),
         (0, Mode.DEFAULT, None, HEARD, HEARD),
         (EXCLUDED, Mode.DEFAULT, EXCEPTION, EXCEPTION, EXCEPTION),
-        (PUBLISHED | SHADOW, Mode.DEFAULT, None, EXCEPTION, HEARD),
+        (PUBLISHED | SHADOW, Mode.DEFAULT, None, None, HEARD),
         (PUBLISHED, Mode.OBSERVE, PROVEN_CODE, EXCEPTION, HEARD),
     ],
 )

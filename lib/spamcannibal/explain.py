@@ -56,6 +56,11 @@ class Account(msgspec.Struct, frozen=True):
     checked: Checked | None
 
     @property
+    def deciding(self) -> Match | None:
+        """The entry that decides about its packets."""
+        return _deciding(self.matches)
+
+    @property
     def was_listed(self) -> Change | None:
         """The change that ended the last listing, if there is none now."""
         ended = [change for change in self.history if change.action is Action.UNLIST]
@@ -111,13 +116,19 @@ def _never(store: Store, addr: bytes) -> str | None:
 
 
 def _decision(matches: list[Match]) -> tuple[str, Mode]:
-    """Say what core/tarpit.c does with the longest entry."""
-    if not matches:
+    """Say what core/tarpit.c does with the longest entry that is no shadow."""
+    found = _deciding(matches)
+    if found is None:
         return "passes", Mode.DEFAULT
-    change = matches[0].change
+    change = found.change
     if change.flags & (EXCLUDED | SHADOW):
         return "passes", change.mode
     return "observed" if change.mode is Mode.OBSERVE else "refused", change.mode
+
+
+def _deciding(matches: list[Match]) -> Match | None:
+    """Return the longest entry that is no shadow, or the longest one if all are."""
+    return next((match for match in matches if not match.change.flags & SHADOW), matches[0] if matches else None)
 
 
 def _answer(zone: str, kind: Kind, addr: bytes, matches: list[Match]) -> Answer:

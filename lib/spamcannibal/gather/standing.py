@@ -1,7 +1,6 @@
 """What is listed, in memory, for mail servers that ask: a table to follow (store.follow.Follower), and texts. Pure.
 
-A shadow entry (brown) is no listing and must not hide one: it stands in a table of its own, so a brown host inside a
-listed network is still refused.
+A shadow entry (brown) is no listing and must not hide one: a brown host inside a listed network is still refused.
 
 Texts of changes come with the journal; those of listings from before are asked for (`missing`), read by whoever follows
 the store, and put in, so that no question ever waits for the disk.
@@ -13,15 +12,15 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from spamcannibal._core import AddrTable
 from spamcannibal.addr import make_key, mask
 from spamcannibal.dnsbl.colours import COLOURS
-from spamcannibal.record import EXCLUDED, OWN_TEXT, SHADOW, split_table_value
+from spamcannibal.record import EXCLUDED, OWN_TEXT, split_table_value
+from spamcannibal.tables import IS_SHADOW, Tables
 
 TEXTS_BYTES = 16 << 20
 TEXT_COST_BYTES = 150  # about what key, text object and table entry take beside the text itself
 MISSING_LIMIT = 256
-_EXCLUDED, _SHADOW = EXCLUDED << 4, SHADOW << 4
+_EXCLUDED = EXCLUDED << 4
 _EXCUSES = {colour.code: name for name, colour in COLOURS.items() if colour.flags & EXCLUDED}
 
 
@@ -37,45 +36,32 @@ class Standing:
     """The listings. What a follower needs may be called by another thread than the rest."""
 
     def __init__(self) -> None:
-        self._table = AddrTable()
-        self._shadows = AddrTable()
+        self._tables = Tables()
         self._texts: LRUCache[bytes, str] = LRUCache(TEXTS_BYTES, getsizeof=_size)
         self.missing: deque[bytes] = deque(maxlen=MISSING_LIMIT)
 
     def __len__(self) -> int:
-        return len(self._table) + len(self._shadows)
+        return len(self._tables)
 
     # What a follower needs.
 
     def set(self, key: bytes, value: int) -> None:
-        kept, other = (self._shadows, self._table) if value & _SHADOW else (self._table, self._shadows)
-        kept.set(key, value)
-        other.discard(key)
+        self._tables.set(key, value)
 
     def discard(self, key: bytes) -> bool:
-        was = self._table.discard(key)
-        return self._shadows.discard(key) or was
+        return self._tables.discard(key)
 
     def load(self, pairs: Iterable[tuple[bytes, int]]) -> int:
-        plain: list[tuple[bytes, int]] = []
-        count = 0
-        for key, value in pairs:
-            count += 1
-            self.set(key, value) if value & _SHADOW else plain.append((key, value))
-        self._table.load(plain)
-        if len(self._shadows):
-            for key, _ in plain:
-                self._shadows.discard(key)
-        return count
+        return self._tables.load(pairs)
 
     def items(self) -> list[tuple[bytes, int]]:
-        return [*self._table.items(), *self._shadows.items()]
+        return self._tables.items()
 
     # What askers need.
 
     def find(self, addr: bytes) -> Found | None:
         """Return what stands for an address: the longest match among listings and exceptions, else among shadows."""
-        found = self._table.match(addr) or self._shadows.match(addr)
+        found = self._tables.listings.match(addr) or self._tables.shadows.match(addr)
         if found is None:
             return None
         plen, value = found
@@ -95,7 +81,7 @@ class Standing:
 
 def colour_of(value: int) -> str:
     """Return the colour of a table value: whatever is refused is black."""
-    if value & _SHADOW:
+    if value & IS_SHADOW:
         return "brown"
     return _EXCUSES.get(split_table_value(value)[0], "white") if value & _EXCLUDED else "black"
 

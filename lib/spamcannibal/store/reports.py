@@ -47,7 +47,11 @@ def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
     raw = store.env.db("tarpit").get(item.key, txn=batch.txn)
     if raw is None:
         return True
-    seq = layout.unpack_listing(raw).seq
+    listing = layout.unpack_listing(raw)
+    is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
+    if is_refused and listing.flags & record.SHADOW:
+        return True
+    seq = listing.seq
     change = store.env.db("journal").get(layout.pack_seq(seq), txn=batch.txn)
     source = layout.unpack_change(seq, change).source if change is not None else ""
     if source.startswith(PEER):
@@ -56,7 +60,6 @@ def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
         return source.startswith(SOURCE) and bool(item.flags & record.EXCLUDED)
     if source.startswith(SOURCE):
         return True
-    is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
     return is_refused and bool(store.env.db("blcontrib").exists(item.key, txn=batch.txn))
 
 

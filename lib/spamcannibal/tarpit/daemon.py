@@ -30,6 +30,7 @@ from spamcannibal.settings import Settings
 from spamcannibal.settings.tarpit import TarpitSettings
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
+from spamcannibal.tables import Tables
 from spamcannibal.tarpit.chores import Chore, Worker
 from spamcannibal.tarpit.clerk import Clerk
 from spamcannibal.tarpit.firewall import cut_established
@@ -51,8 +52,8 @@ class Daemon:
         self.settings = settings
         self.store = store
         self.log = log
-        self.table = AddrTable()
-        self.follower = Follower(store, self.table)
+        self.tables = Tables()
+        self.follower = Follower(store, self.tables)
         self.folder = Path(settings.store.path)
         self.trap = Trap(max(1, settings.tarpit.connections), load_secret(self.folder))
         configure_trap(self.trap, settings.tarpit)
@@ -80,7 +81,7 @@ class Daemon:
         for number in parse_queues(tarpit.queues):
             bound = bind_queue(number, tarpit)
             self.queues.append(bound)
-            self.loops[number] = open_loop(bound, number, tarpit, self.table, self.trap)
+            self.loops[number] = open_loop(bound, number, tarpit, self.tables.listings, self.trap)
         if tarpit.user:
             set_capabilities([CAP_NET_ADMIN])  # each verdict needs it; sockets that are open need no CAP_NET_RAW
 

@@ -5,11 +5,10 @@ Three selections, each a rule for one table value (record.table_value):
 | selection | listed | exception: what lies in it is let be | left out |
 |---|---|---|---|
 | published | what the zone shows: colours.answer_code | EXCLUDED | hearsay that the zone hides, SHADOW |
-| refused | what this host's tarpit refuses | EXCLUDED, SHADOW, mode OBSERVE | nothing |
+| refused | what this host's tarpit refuses | EXCLUDED, mode OBSERVE | SHADOW |
 | all | everything that is listed, in whatever mode | EXCLUDED | nothing |
 
-In each the longest prefix decides, as in the tarpit and in DNS. A shadow entry inside a refused network is let be by
-the tarpit, so it is an exception there; DNS does not show it, so it does not hide the network around it.
+In each the longest prefix decides, as in the tarpit and in DNS. A shadow entry hides no network around it.
 
 Order: by address, and of those with the same address the widest first, so that every network comes before what lies in
 it. Store keys have the bare host before the networks that begin with it; `ordered` mends that.
@@ -117,7 +116,9 @@ def of_zone(zone: Zone) -> Select:
 def refused(value: int) -> bytes | None:
     """Select what the tarpit refuses."""
     code, mode, flags = split_table_value(value)
-    return EXCEPTION if flags & (EXCLUDED | SHADOW) or mode == Mode.OBSERVE else code
+    if flags & SHADOW:
+        return None
+    return EXCEPTION if flags & EXCLUDED or mode == Mode.OBSERVE else code
 
 
 def everything(value: int) -> bytes | None:
