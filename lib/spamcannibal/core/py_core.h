@@ -25,6 +25,7 @@ int py_shelf_init(PyObject *module);
 int py_dns_init(PyObject *module);
 int py_dnsloop_init(PyObject *module);
 int py_dnsguard_init(PyObject *module);
+int py_burst_init(PyObject *module);
 
 /* The C object inside, or NULL with a TypeError if it is of another type. */
 struct addrtable *py_table_get(PyObject *object);

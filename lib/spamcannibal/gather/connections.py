@@ -46,20 +46,22 @@ class Plain:
 
     def read(self) -> None:
         """Take what has come, and answer."""
-        talk = self._talk
         try:
             data = self._sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            self._watch()
             return
         except OSError:
             self._close()
             return
-        if not data:
-            talk.end()
+        if data:
+            self.answer(self._server.converse(self._talk, data))
+        else:
+            self._talk.end()
             self._close()
-            return
-        reply = self._server.converse(talk, data)
+
+    def answer(self, reply: bytes) -> None:
+        """Send what a conversation says, and go on with it unless it is over."""
+        talk = self._talk
         if reply:
             self._send(reply)
             if talk.is_kept and not talk.is_over:

@@ -5,8 +5,9 @@
     server.listen_tls(sock)             the same with TLS, by the context that is in server.tls then
     server.start() ... server.call(function) ... server.stop()
 
-One thread runs an asyncio loop. A plain connection is read at once when it is accepted: a mail server's line is mostly
-there by then, and no transport or task is made for it. TLS goes by asyncio's transports.
+One thread runs an asyncio loop. Plain connections are accepted in bursts and read at once (core/burst.h): a mail
+server's line is mostly there by then, and whoever said it is answered and closed with the burst, without a transport, a
+task, or a turn of the loop. The others are watched. TLS goes by asyncio's transports.
 
 Bounds: `connections` in all; one too many closes the one that was silent longest, those that have not said anything
 whole first. `idle_s` after it was accepted a connection must have made its request, however slowly it comes; one that
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+from spamcannibal._core import answer_burst, take_burst
 from spamcannibal.addr import parse_addr
 from spamcannibal.errors import Unavailable
 from spamcannibal.gather.connections import Closable, Plain, Tls
@@ -33,6 +35,7 @@ from spamcannibal.gather.reporters import Peer
 from spamcannibal.gather.talk import Conversation
 
 ACCEPTS = 64  # in one turn of the loop
+FIRST_BYTES = 2048  # read of each connection of a burst: any line, and most requests
 SWEEP_S = 0.2
 PAUSE_S = 0.1  # when the system has no more descriptors
 START_S = 10.0
@@ -65,6 +68,7 @@ class Server:
         self.swept_s = 0.0  # when the loop last had a turn, by the monotonic clock
         self.loop = asyncio.new_event_loop()
         self._listeners: list[socket.socket] = []
+        self._room = bytearray(ACCEPTS * FIRST_BYTES)
         self._fresh: OrderedDict[Closable, float] = OrderedDict()  # by when they came
         self._kept: OrderedDict[Closable, float] = OrderedDict()  # by when they last got an answer
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,11 +80,11 @@ class Server:
 
     def listen(self, sock: socket.socket) -> None:
         """Serve plain connections of a listening socket, which is ours from now on; before start."""
-        self._add(sock, self._begin)
+        self._add(sock, self._accept)
 
     def listen_tls(self, sock: socket.socket) -> None:
         """Serve TLS connections of a listening socket, which is ours from now on; before start."""
-        self._add(sock, self._begin_tls)
+        self._add(sock, self._accept_tls)
 
     def start(self) -> None:
         """Serve from now on."""
@@ -140,10 +144,10 @@ class Server:
 
     # The loop's thread.
 
-    def _add(self, sock: socket.socket, begin: Callable[[socket.socket, Peer], None]) -> None:
+    def _add(self, sock: socket.socket, accept: Callable[[socket.socket], None]) -> None:
         sock.setblocking(False)
         self._listeners.append(sock)
-        self.loop.add_reader(sock, self._accept, sock, begin)
+        self.loop.add_reader(sock, accept, sock)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -158,28 +162,48 @@ class Server:
             task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0))
 
-    def _accept(self, listener: socket.socket, begin: Callable[[socket.socket, Peer], None]) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a burst of plain connections; all that say something whole are answered and closed together."""
+        try:
+            burst = take_burst(listener.fileno(), self._room, FIRST_BYTES)
+        except OSError as error:
+            self._pause(listener, self._accept, error)
+            return
+        self.counts["accepted"] += len(burst)
+        replies: list[tuple[int, bytes]] = []
+        talks: list[Conversation] = []
+        for descriptor, addr, data in burst:
+            talk = Conversation(self.desk, Peer(addr) if addr else LOCAL)
+            reply = self.converse(talk, data) if data else b""
+            if data == b"":
+                talk.end()
+            if talk.is_over:
+                replies.append((descriptor, reply))
+                talks.append(talk)
+            else:
+                Plain(self, _socket(listener, descriptor), talk).answer(reply)
+        for descriptor, sent in answer_burst(replies) if replies else ():
+            at, reply = next((i, reply) for i, (fd, reply) in enumerate(replies) if fd == descriptor)
+            Plain(self, _socket(listener, descriptor), talks[at]).answer(reply[sent:])
+
+    def _accept_tls(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS):
             try:
                 sock, name = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                self._pause(listener, begin, error)
+                self._pause(listener, self._accept_tls, error)
                 return
             self.counts["accepted"] += 1
-            begin(sock, _peer(name[0]) if name else LOCAL)
+            self._begin_tls(sock, _peer(name[0]))
 
-    def _pause(self, listener: socket.socket, begin: Callable[[socket.socket, Peer], None], error: OSError) -> None:
+    def _pause(self, listener: socket.socket, accept: Callable[[socket.socket], None], error: OSError) -> None:
         """Accept no more for a moment: the system lacks descriptors or memory."""
         self.counts["accept_failed"] += 1
         self.log.emit("TROUBLE", what="accept", why=str(error))
         self.loop.remove_reader(listener)
-        self.loop.call_later(PAUSE_S, self.loop.add_reader, listener, self._accept, listener, begin)
-
-    def _begin(self, sock: socket.socket, peer: Peer) -> None:
-        sock.setblocking(False)
-        Plain(self, sock, Conversation(self.desk, peer)).read()
+        self.loop.call_later(PAUSE_S, self.loop.add_reader, listener, accept, listener)
 
     def _begin_tls(self, sock: socket.socket, peer: Peer) -> None:
         assert self.tls is not None
@@ -216,6 +240,13 @@ class Server:
                 del connections[oldest]
                 oldest.drop()
         self.loop.call_later(SWEEP_S, self._sweep)
+
+
+def _socket(listener: socket.socket, descriptor: int) -> socket.socket:
+    """Return the socket of a connection, whose kind is its listener's: nobody is asked for it."""
+    sock = socket.socket(listener.family, listener.type, listener.proto, descriptor)
+    sock.setblocking(False)
+    return sock
 
 
 @lru_cache(4096)
