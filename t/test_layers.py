@@ -137,7 +137,7 @@ OUTSIDE = {
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),
     "msgspec": (
-        "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
+        "activity.", "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
         "commands.", "remote.", "tarpit.notes",
     ),
     "netfilterqueue": ("tarpit.daemon",),

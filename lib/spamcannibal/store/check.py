@@ -7,6 +7,7 @@
     journal         has no hole past the floor (prune.py), and its last number is the tally's; each record is in the
                     history of its key
     checked         has keys
+    activity        its rows are of known kinds
     tally           is what counting gives
 
 While a file's structure is verified everybody else waits at the gate; the comparison goes page by page.
@@ -21,6 +22,7 @@ from berkeleydb import db as bdb
 from spamcannibal import layout, record
 from spamcannibal.addr import format_key, split_key
 from spamcannibal.errors import SpamCannibalError
+from spamcannibal.store import activity_rows
 from spamcannibal.store.batch import history_row
 from spamcannibal.store.cabinet import fault
 from spamcannibal.store.contacts import read_tally
@@ -131,6 +133,12 @@ def _cabinet(store: Store, row: Row) -> Iterator[str]:
         yield wrong
 
 
+def _activity(store: Store, row: Row) -> Iterator[str]:
+    wrong = activity_rows.problem(*row)
+    if wrong:
+        yield wrong
+
+
 _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "tarpit": _listing,
     "archive": partial(_record, "archive"),
@@ -142,6 +150,7 @@ _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "meta": _meta,
     "checked": partial(_record, "checked"),
     "seen": _seen,
+    "activity": _activity,
     "cabinet": _cabinet,
 }
 

@@ -2,8 +2,9 @@
 
 A dump is taken while others write: pages of listings first; then what changed meanwhile is said again (a later line
 overrides), until little is left, and the rest at one moment together with the journal's end. So the listings are those
-of the journal's last number. Contacts have no such moment. What the robot has seen
-comes from before it: a report may count again after a load, but none is a replay whose listing is not in the dump.
+of the journal's last number. Contacts have no such moment. What the robot has seen comes from before it: a report may
+count again after a load, but none is a replay whose listing is not in the dump. So do the figures of what happened, all
+of one moment: what changed between is counted after the load.
 
 A load fills an empty store. While it runs the store carries a mark that makes other writers of listings stop; should it
 fail or be killed, the next load empties the store and begins again. What the never-list forbids today is unlisted at
@@ -29,6 +30,7 @@ from spamcannibal.store.prune import FLOOR_KEY, floor
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 1000
+ACTIVITY_LIMIT = 1_000_000  # rows; Keep's longest times and all holdings make some 300,000
 
 
 class Loaded(msgspec.Struct):
@@ -78,6 +80,8 @@ def _lines(store: Store) -> Iterator[lines.AnyLine]:
     while rows := store.raw_page("seen", after, PAGE_LIMIT):
         yield from (lines.seen_line(row) for row, _ in rows)
         after = rows[-1][0]
+    rows = store.env.read(lambda: scan(store.env.db("activity"), b"", ACTIVITY_LIMIT))
+    yield from (lines.activity_line(*row) for row in rows)
     seq = store.last_seq()
     yield from _listings(store)
     while len(changes := store.read(seq, PAGE_LIMIT)) == PAGE_LIMIT:
@@ -154,8 +158,10 @@ def _begin(store: Store) -> None:
             for name in NAMES:
                 env.db(name).truncate(txn)
             meta.put(FORMAT_KEY, FORMAT, txn)
-        elif any(scan(env.db(name), b"", 1, txn) for name in NAMES if name != "meta"):
+        elif any(scan(env.db(name), b"", 1, txn) for name in NAMES if name not in ("meta", "activity")):
             raise StoreError(f"{env.path}: not empty; a dump is loaded into a new store only")
+        else:
+            env.db("activity").truncate(txn)  # what a daemon noted of a list that was empty
         meta.put(LOADING_KEY, b"", txn)
 
     env.run(begin)
@@ -220,6 +226,8 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
             store.env.db("seen").put(value.row, b"", txn)
         elif isinstance(value, lines.KeptValue):
             cabinet.bring_back(store.env, value, txn)
+        elif isinstance(value, lines.ActivityValue):
+            store.env.db("activity").put(value.row, value.data, txn)
         elif isinstance(value, lines.HitsValue):
             store.env.db("meta").put(HITS_KEY, layout.pack_hits(value.hits), txn)
         else:

@@ -10,6 +10,7 @@
                                           "floor": changes up to this number may be missing, see prune.py;
                                           "hits": how often each zone caused a listing
     seen                                  what the mail robot dealt with before, see seen.py
+    activity                              what happened, as figures, see activity_rows.py
     cabinet                               small records of the web pages: users, sessions, requests, see cabinet.py
 
 All are B-trees of 4 KiB pages, one file each, transactional. There is no lock subsystem: gate.py lets one thread of one
@@ -41,7 +42,10 @@ NAMES = (
     "checked",
     "seen",
     "cabinet",
+    "activity",
 )
+# What stores and backups of earlier releases lack: the first who opens such a store for writing adds it.
+ADDED = frozenset({"cabinet", "activity"})
 FORMAT_KEY, FORMAT = b"format", b"2"
 LOADING_KEY = b"loading"
 MIB = 1 << 20
@@ -95,6 +99,8 @@ class Handles:
         if recover:
             self._settle_regions()
         for name in NAMES:
+            if readonly and name in ADDED and not (self.path / name).exists():
+                continue
             handle = bdb.DB(self.env)
             handle.set_get_returns_none(2)
             self.dbs[name] = handle

@@ -13,6 +13,7 @@ are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
      "source":"robot:…","text":"…"}                     an unlist also has what it took away: "contrib", "evidence"
     {"record":"seen","row":"01…"}                       what the robot dealt with before: a row of seen.py, hexadecimal
     {"record":"kept","drawer":"user","id":"alice","until":0,"value":{…}}     a record of cabinet.py
+    {"record":"activity","row":"0103…","value":[…]}     what happened: a row of activity_rows.py, its value as JSON
     {"record":"checked","key":"192.0.2.8","time":…,"unknown":0}
     {"record":"hits","since":…,"passed":…,"never":…,"given_up":…,"zones":{"bl.example.org":12}}
     {"record":"end","lines":6,"floor":0}                changes up to floor may be missing: they were pruned
@@ -28,6 +29,7 @@ from msgspec import UNSET, UnsetType
 from spamcannibal.addr import format_addr, format_key, parse_addr, parse_key
 from spamcannibal.errors import WireError
 from spamcannibal.record import FLAG_NAMES, Action, Cause, Change, Checked, Contact, Contrib, Hits, Listing, Mode, Piece
+from spamcannibal.store import activity_rows
 
 FORMAT = 2
 _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
@@ -35,6 +37,7 @@ _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+ActivityRow = Annotated[str, msgspec.Meta(pattern=r"^0[1-5]([0-9a-f]{2}){1,40}\Z")]
 SeenRow = Annotated[str, msgspec.Meta(pattern=r"^0[12][0-9a-f]{80}\Z")]
 
 
@@ -121,6 +124,11 @@ class SeenLine(Line, tag="seen"):
     row: SeenRow
 
 
+class ActivityLine(Line, tag="activity"):
+    row: ActivityRow
+    value: msgspec.Raw
+
+
 class KeptLine(Line, tag="kept"):
     drawer: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\Z")]
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -136,8 +144,8 @@ class HitsLine(Line, tag="hits"):
     zones: dict[str, Number]
 
 
-Between = ListingLine | GoneLine | ContactLine | ChangeLine | CheckedLine | SeenLine | KeptLine | HitsLine
-AnyLine = HeadLine | Between | EndLine
+Notes = CheckedLine | SeenLine | ActivityLine | KeptLine | HitsLine
+AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | Notes | EndLine
 Why = tuple[Contrib | None, list[Piece]]
 
 
@@ -181,11 +189,17 @@ class KeptValue(msgspec.Struct, frozen=True):
     value: bytes
 
 
+class ActivityValue(msgspec.Struct, frozen=True):
+    row: bytes
+    data: bytes
+
+
 class HitsValue(msgspec.Struct, frozen=True):
     hits: Hits
 
 
-Value = ListingValue | GoneValue | ContactValue | ChangeValue | CheckedValue | SeenValue | KeptValue | HitsValue
+NoteValue = CheckedValue | SeenValue | ActivityValue | KeptValue | HitsValue
+Value = ListingValue | GoneValue | ContactValue | ChangeValue | NoteValue
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 encode = msgspec.json.Encoder().encode
 
@@ -230,6 +244,10 @@ def kept_line(kept: KeptValue) -> KeptLine:
     return KeptLine(kept.drawer, kept.id, kept.until_ms, msgspec.Raw(kept.value))
 
 
+def activity_line(row: bytes, data: bytes) -> ActivityLine:
+    return ActivityLine(row.hex(), msgspec.Raw(activity_rows.to_json(row, data)))
+
+
 def hits_line(hits: Hits) -> HitsLine:
     return HitsLine(hits.since_ms, hits.passed, hits.never, hits.given_up, hits.zones)
 
@@ -268,6 +286,9 @@ def _value(line: AnyLine) -> Value:
         return CheckedValue(parse_key(line.key), Checked(line.time, line.unknown))
     if isinstance(line, SeenLine):
         return SeenValue(bytes.fromhex(line.row))
+    if isinstance(line, ActivityLine):
+        row = bytes.fromhex(line.row)
+        return ActivityValue(row, activity_rows.from_json(row, bytes(line.value)))
     if isinstance(line, KeptLine):
         return KeptValue(line.drawer, line.id, line.until, bytes(line.value))
     if isinstance(line, HitsLine):

@@ -26,7 +26,7 @@ from spamcannibal.store.batch import Batch
 from spamcannibal.store.contacts import read_tally
 from spamcannibal.store.env import Env
 from spamcannibal.store.gate import FILE_NAME, Gate
-from spamcannibal.store.handles import DATA_MODE, MIB, NAMES
+from spamcannibal.store.handles import ADDED, DATA_MODE, MIB, NAMES
 from spamcannibal.store.prune import FLOOR_KEY
 from spamcannibal.store.stores import Store
 
@@ -40,7 +40,7 @@ def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda
 
     StoreError if the source is no backup or can't be copied, Unavailable if the store is in use: nothing has changed.
     """
-    missing = [name for name in NAMES if not (source / name).is_file()]
+    missing = [name for name in NAMES if name not in ADDED and not (source / name).is_file()]
     if missing or not any(source.glob("log.*")):
         raise StoreError(f"{source}: no backup, lacks {', '.join(missing) or 'logs'}; want one of `db backup`")
     if (source / FILE_NAME).exists() and not _is_idle(source):
