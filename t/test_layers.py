@@ -86,16 +86,27 @@ SHELLS = {
     "remote.streams",
     "remote.walk",
     "remote.watch",
+    "tarpit.book",
     "tarpit.chores",
     "tarpit.clerk",
     "tarpit.daemon",
     "tarpit.firewall",
     "tarpit.keep",
+    "web.app",
+    "web.home",
+    "web.names",
+    "web.site",
 }
 
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
     ("jobs.asker", "remote.verdict"),
+    ("tarpit.book", "activity.figures"),
+    ("tarpit.book", "activity.now"),
+    ("tarpit.keep", "activity.now"),
+    ("tarpit.ledger", "activity.figures"),
+    ("tarpit.ledger", "activity.holds"),
+    ("tarpit.ledger", "activity.now"),
     ("jobs.blcheck", "remote.verdict"),
     ("jobs.recheck", "remote.verdict"),
     ("jobs.rules", "remote.lists"),
@@ -105,8 +116,9 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("gather.figures", "dnsbl.metrics"),  # the lines of a metric
     ("gather.standing", "dnsbl.colours"),
     ("gather.writer", "dnsbl.colours"),
+    ("web.site", "dnsbl.colours"),
 }
-SLICES = {"tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
+SLICES = {"activity", "tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
 
 IMPURE = {
     "asyncio", "concurrent", "ctypes", "datetime", "fcntl", "logging", "multiprocessing", "os", "pathlib", "queue",
@@ -127,12 +139,14 @@ KNOWS_SETTINGS = {"tarpit.notes"}
 
 # Outside library -> where it may stand, as module prefixes.
 OUTSIDE = {
+    "argon2": ("web.",),
     "aiosmtpd": ("robot.lmtp", "robot.trapserver"),
     "berkeleydb": ("store.",),
     "cachetools": ("dnsbl.", "remote.", "gather.", "web."),
     "click": ("commands.",),
     "dkim": ("robot.dkimcheck",),
-    "dns": ("robot.dkimcheck",),
+    "dns": ("robot.dkimcheck", "web.names"),
+    "flask": ("web.",),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),
@@ -140,15 +154,19 @@ OUTSIDE = {
         "activity.", "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
         "commands.", "remote.", "tarpit.notes",
     ),
+    "prometheus_client": ("web.",),
+    "pyotp": ("web.",),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),
     "scapy": ("tarpit.replay",),
+    "waitress": ("commands.",),
+    "werkzeug": ("web.",),
 }
 # Licences that GPL-2.0-only, scapy's, can't share a process with.
 FOREIGN = ("aiosmtpd", "prometheus_client", "requests", "aiohttp", "cryptography")
 FREESTANDING = {
-    "dnsbytes.h", "dnsname.c", "dnsname.h", "dnsquery.c", "dnsquery.h", "dnsrecord.c", "dnsrecord.h",
-    "dnswire.c", "dnswire.h", "dnszone.h", "packet.c", "packet.h", "siphash.h", "tarpit.c", "tarpit.h",
+    "capture.c", "capture.h", "dnsbytes.h", "dnsname.c", "dnsname.h", "dnsquery.c", "dnsquery.h", "dnsrecord.c",
+    "dnsrecord.h", "dnswire.c", "dnswire.h", "dnszone.h", "packet.c", "packet.h", "siphash.h", "tarpit.c", "tarpit.h",
 }  # fmt: skip
 
 

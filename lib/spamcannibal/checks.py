@@ -8,6 +8,7 @@ from spamcannibal.errors import AddrError, ConfigError
 
 LINE_LIMIT = 200  # a TXT string holds 255 bytes, and an address takes its place in it
 LINE_FORM = f"printable ASCII, at most {LINE_LIMIT} characters"
+LOCAL = "local"  # stands for whoever comes by a Unix socket
 QUEUES_LIMIT = 64
 QUEUES_FORM = f"N or FIRST:LAST, at most {QUEUES_LIMIT} of 0 to 65535"
 

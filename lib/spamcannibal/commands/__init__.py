@@ -13,6 +13,7 @@ SECTIONS = {
         "trap": ("spamcannibal.commands.trap", "Take mail for spam traps, and list who brings it."),
         "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
         "share": ("spamcannibal.commands.share", "Tell other sites what was proven here."),
+        "web": ("spamcannibal.commands.web", "Serve the web pages: look-ups, removal, activity, administration."),
     },
     "Jobs": {
         "blcheck": (
@@ -33,6 +34,7 @@ SECTIONS = {
             "spamcannibal.commands.received",
             "Tell who sent a message, and what of its Received fields is true.",
         ),
+        "replay": ("spamcannibal.commands.replay", "Tell what the list would have done to packets, or to mail."),
         "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
         "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
     },

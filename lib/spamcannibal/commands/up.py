@@ -55,7 +55,7 @@ def command(ctx: click.Context) -> None:
     settings = load_settings(ctx)
     services = settings.services
     if not services.enabled:
-        names = "tarpit, dnsbl, gather, follow, robot, trap, share"
+        names = "tarpit, dnsbl, gather, follow, robot, trap, share, web"
         raise ConfigError(f"services.enabled: nothing to run, got [], want some of {names}")
     path = config_path(ctx)
     words = [sys.executable, "-P", "-m", "spamcannibal", *(["-c", path] if path else [])]

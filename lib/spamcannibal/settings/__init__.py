@@ -11,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import base, dnsbl, follow, gather, jobs, remote, robot, share, tarpit, trap
+from spamcannibal.settings import activity, base, dnsbl, follow, gather, jobs, remote, robot, share, tarpit, trap, web
+from spamcannibal.settings.activity import ActivitySettings
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.follow import FollowSettings
@@ -22,6 +23,7 @@ from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
 from spamcannibal.settings.share import ShareSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 from spamcannibal.settings.trap import TrapSettings
+from spamcannibal.settings.web import WebSettings
 
 # An empty text means "not set" where a default is empty.
 CHECKS: Checks = {
@@ -34,7 +36,9 @@ CHECKS: Checks = {
     **jobs.CHECKS,
     **robot.CHECKS,
     **share.CHECKS,
+    **activity.CHECKS,
     **trap.CHECKS,
+    **web.CHECKS,
 }
 
 
@@ -51,7 +55,9 @@ class Settings(Struct, frozen=True):
     robot: RobotSettings = RobotSettings()
     complaint: ComplaintSettings = ComplaintSettings()
     share: ShareSettings = ShareSettings()
+    activity: ActivitySettings = ActivitySettings()
     trap: TrapSettings = TrapSettings()
+    web: WebSettings = WebSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 

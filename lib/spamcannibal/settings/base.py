@@ -8,6 +8,8 @@ from spamcannibal.checks import is_name, is_path
 from spamcannibal.decode import Checks
 from spamcannibal.settings.kinds import Count, Seconds
 
+Service = Literal["tarpit", "dnsbl", "gather", "follow", "robot", "trap", "share", "web"]
+
 
 class StoreSettings(Struct, frozen=True):
     path: str = "/var/lib/spamcannibal"
@@ -29,7 +31,7 @@ class GuardSettings(Struct, frozen=True):
 
 
 class ServicesSettings(Struct, frozen=True):
-    enabled: tuple[Literal["tarpit", "dnsbl", "gather", "follow", "robot", "trap", "share"], ...] = ("tarpit", "dnsbl")
+    enabled: tuple[Service, ...] = ("tarpit", "dnsbl")
     restart_initial_s: Seconds = 0.5
     restart_max_s: Seconds = 30.0
 

@@ -1,0 +1,171 @@
+"""`spamcannibal web`: the pages over HTTP until SIGTERM; and one request of a CGI server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import ExitStack, closing
+from typing import Any
+
+import click
+
+from spamcannibal.addr import parse_endpoint
+from spamcannibal.checks import is_endpoint
+from spamcannibal.commands.common import load_settings, open_store
+from spamcannibal.commands.explain import zone_kinds
+from spamcannibal.config import load
+from spamcannibal.errors import SpamCannibalError, Unavailable
+from spamcannibal.events import EventLog
+from spamcannibal.gather.sockets import bind, bind_local, shown
+from spamcannibal.robot.mailout import Mailer
+from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
+from spamcannibal.settings import Settings
+from spamcannibal.web.app import create_app
+from spamcannibal.web.names import Resolved
+from spamcannibal.web.site import Site
+
+TURN_S = 1.0
+STORE_WAIT_S = 5.0  # a visitor does not wait longer
+BACKLOG = 1024
+
+
+@click.command()
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Serve the web pages and the API over HTTP, for a proxy that speaks TLS.
+
+    Look-ups, evidence, removal, the activity report, administration. A CGI server runs the same by
+    cgi-bin/cannibal.cgi; any WSGI server by spamcannibal.commands.web:application.
+
+    \b
+    Examples:
+      spamcannibal web
+      curl http://127.0.0.1:8025/lookup/192.0.2.7.json
+    """
+    settings = load_settings(ctx)
+    log = EventLog(sys.stderr, settings.log.format)
+    web = settings.web
+    with Signals() as signals, ExitStack() as stack:
+        socks = [stack.enter_context(closing(_bound(text, web.socket_mode, web.user))) for text in web.listen]
+        if web.user:
+            drop_privileges(web.user, (CAP_NET_BIND_SERVICE,))
+        site = stack.enter_context(closing(make_site(settings, log)))
+        server = _Server(site, socks)
+        stack.callback(server.stop)
+        log.emit("START", service="web", listen=" ".join(map(shown, socks)))
+        notify("READY=1")
+        beat_s = min(watchdog_s() or TURN_S, TURN_S)
+        while not signals.stop and server.is_alive and not site.is_over:
+            if signals.take_reload():
+                site = _reload(ctx, stack, server, log) or site
+            notify("WATCHDOG=1")
+            signals.wait(beat_s)
+        notify("STOPPING=1")
+    log.emit("STOP", service="web")
+    if not signals.stop:
+        raise Unavailable("web: the database was replaced, or the server ended by itself; start it again")
+
+
+def make_site(settings: Settings, log: EventLog) -> Site:
+    """Return the site of the settings; its store is opened by the first page that needs it."""
+    robot = settings.robot
+    return Site(
+        settings=settings,
+        opened=lambda: open_store(settings, wait_s=STORE_WAIT_S),
+        zones=zone_kinds(settings),
+        names=Resolved(settings.remote.resolvers),
+        send=Mailer(robot.sendmail, robot.smtp, robot.wait_s).send,
+        log=log,
+    )
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Any:
+    """Serve one request of any WSGI server; the settings are those of $SPAMCANNIBAL_CONFIG or the usual place."""
+    return _application()(environ, start_response)
+
+
+def cgi() -> None:
+    """Serve the one request that a CGI server describes in the environment."""
+    from wsgiref.handlers import CGIHandler
+
+    try:
+        app = _application()
+    except SpamCannibalError as error:
+        print(f"spamcannibal: {error}", file=sys.stderr)
+        sys.stdout.write("Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 30\r\n\r\n")
+        sys.stdout.write("This service is not set up yet, or not available now.\n")
+        return
+    CGIHandler().run(app)
+
+
+_made: list[Any] = []
+_lock = threading.Lock()
+
+
+def _application() -> Any:
+    with _lock:
+        if not _made:
+            settings = load(None, os.environ)
+            _made.append(create_app(make_site(settings, EventLog(sys.stderr, settings.log.format))))
+        return _made[0]
+
+
+def _bound(text: str, mode: str, user: str) -> Any:
+    return bind(*parse_endpoint(text)) if is_endpoint(text) else bind_local(text, mode, user)
+
+
+def _reload(ctx: click.Context, stack: ExitStack, server: _Server, log: EventLog) -> Site | None:
+    """Take the settings of the file, except those of sockets and threads; None and the old ones if they are wrong."""
+    try:
+        site = make_site(load_settings(ctx), log)
+    except SpamCannibalError as error:
+        log.emit("RELOAD", ok=False, why=str(error))
+        return None
+    stack.enter_context(closing(site))
+    server.serve(site)
+    log.emit("RELOAD", ok=True)
+    return site
+
+
+class _Server:
+    """waitress in a thread of its own."""
+
+    def __init__(self, site: Site, socks: list[Any]) -> None:
+        # Imported here, since a CGI request needs none of it.
+        from waitress import create_server
+
+        web = site.settings.web
+        self.serve(site)
+        for sock in socks:
+            sock.listen(BACKLOG)
+        self._server: Any = create_server(
+            self._answer,
+            sockets=socks,
+            threads=web.threads,
+            connection_limit=web.connections,
+            channel_timeout=int(max(1, web.idle_s)),
+            max_request_body_size=web.body_limit_bytes + 1,
+            max_request_header_size=32 << 10,
+            ident=None,
+            clear_untrusted_proxy_headers=False,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def serve(self, site: Site) -> None:
+        """Answer by this site from now on."""
+        self._app = create_app(site)
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        return self._app(environ, start_response)
+
+    def stop(self) -> None:
+        """End, requests in hand first."""
+        self._server.close()
+        self._server.task_dispatcher.shutdown()
+        self._thread.join(5)

@@ -1,0 +1,147 @@
+"""The application: its parts, and what holds for every page: who may come how often, headers, errors.
+
+In: a Site. Out: a WSGI application. Every answer has a strict content policy, nothing of it comes from elsewhere, no
+text of an error holds more than its reason, and whatever goes wrong is a page with a status (JSON where JSON is asked).
+"""
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException, TooManyRequests
+
+from spamcannibal.errors import AddrError, Replaced, SpamCannibalError, StoreError, Unavailable
+from spamcannibal.rows import when
+from spamcannibal.web import visitor
+from spamcannibal.web.inert import inert, inert_lines
+from spamcannibal.web.limits import Limiter
+from spamcannibal.web.site import Site
+
+RETRY_S = 30
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
+}
+# What the navigation of every page shows: end point, word.
+NAVIGATION = (("home.index", "Look up"),)
+UNLIMITED = ("static", "metrics.health")
+
+
+def create_app(site: Site) -> Flask:
+    """Return the application of a site."""
+    # Imported here, so that whoever needs one of these modules does not load all.
+    from spamcannibal.web import home
+
+    app = Flask(__name__)
+    app.extensions["site"] = site
+    app.config.update(
+        MAX_CONTENT_LENGTH=site.settings.web.body_limit_bytes,
+        MAX_FORM_MEMORY_SIZE=site.settings.web.body_limit_bytes,
+        MAX_FORM_PARTS=1000,
+    )
+    app.url_map.strict_slashes = False
+    app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    for part in (home,):
+        app.register_blueprint(part.blueprint)
+    app.before_request(_admit(site, Limiter(site.settings.web.per_minute)))
+    app.after_request(_harden)
+    app.context_processor(lambda: {"site": site.settings.web, "navigation": navigation()})
+    app.register_error_handler(HTTPException, cast("Callable[[Any], Any]", _refuse))
+    app.register_error_handler(SpamCannibalError, cast("Callable[[Any], Any]", _fail))
+    app.register_error_handler(Exception, _fault)
+    return app
+
+
+def here() -> Site:
+    """Return the site of the request."""
+    return cast(Site, current_app.extensions["site"])
+
+
+def navigation() -> list[tuple[str, str]]:
+    """Return the links that every page has, of the parts that there are."""
+    return [link for link in NAVIGATION if link[0] in current_app.view_functions]
+
+
+def wants_json() -> bool:
+    """Tell whether the answer is to be JSON: the API, a path that ends so, or a client that prefers it."""
+    if request.path.startswith(("/api/", "/v1/")) or request.path.endswith(".json"):
+        return True
+    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
+
+
+def _admit(site: Site, limiter: Limiter) -> Callable[[], None]:
+    def admit() -> None:
+        forwarded = request.headers.get("X-Forwarded-For", "")
+        g.visitor = visitor.visitor(request.remote_addr, forwarded, site.settings.web.proxies)
+        if request.endpoint in UNLIMITED:
+            return
+        wait_s = limiter.wait_s(visitor.neighbourhood(g.visitor), site.clock())
+        if wait_s:
+            raise TooManyRequests("Too many requests from your address.", retry_after=math.ceil(wait_s))
+
+    return admit
+
+
+def _harden(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    if here().settings.web.url.startswith("https:"):
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    return response
+
+
+def _refuse(error: HTTPException) -> Response:
+    """Answer what werkzeug or a page raised by itself: redirects pass, the rest gets our page."""
+    if error.response is not None or error.code is None or error.code < 400:
+        return cast(Response, error.get_response())
+    answer = _problem(error.code, error.description or "")
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            answer.headers[name] = value
+    return answer
+
+
+def _fail(error: SpamCannibalError) -> Response:
+    """Answer an error of ours."""
+    site = here()
+    if isinstance(error, AddrError):
+        return _problem(HTTPStatus.BAD_REQUEST, str(error))
+    if isinstance(error, StoreError | Unavailable):
+        site.is_over = site.is_over or isinstance(error, Replaced)
+        site.log.emit("WEB", path=request.path, status=503, why=str(error))
+        answer = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not available now. Please try again later.")
+        answer.headers["Retry-After"] = str(RETRY_S)
+        return answer
+    return _problem(HTTPStatus.BAD_REQUEST, str(error))
+
+
+def _fault(error: Exception) -> Response:
+    """Answer a bug of ours: the one boundary of a request."""
+    here().log.emit("WEB", path=request.path, status=500, why=f"a fault: {type(error).__name__}: {error}")
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. It was written to the log.")
+
+
+def _problem(status: int, why: str) -> Response:
+    """Return an error's answer: a page, problem+json (RFC 9457), or a line of text."""
+    title = HTTPStatus(status).phrase
+    why = inert(why, 500)
+    if wants_json():
+        answer = jsonify({"type": "about:blank", "title": title, "status": int(status), "detail": why})
+        answer.content_type = "application/problem+json"
+    elif request.path.endswith((".txt", ".csv")):
+        answer = Response(f"{title}: {why}\n", content_type="text/plain; charset=utf-8")
+    else:
+        answer = Response(render_template("error.html", status=int(status), title=title, why=why))
+    answer.status_code = status
+    return answer
