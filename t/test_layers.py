@@ -92,6 +92,7 @@ SHELLS = {
     "tarpit.daemon",
     "tarpit.firewall",
     "tarpit.keep",
+    "tarpit.replay",
     "web.app",
     "web.home",
     "web.names",

@@ -1,9 +1,13 @@
-"""Verdicts as a picture: addresses x lists, one colour an outcome, by matplotlib."""
+"""Pictures by matplotlib: verdicts as addresses x lists, one colour an outcome; and the writing of any other."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.remote.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = ("#ffffff", "#2e8b57", "#c9c9c9", "#b22222")  # not asked, clear, unknown, listed
 LABELS = ("not asked", "clear", "unknown", "listed")
@@ -44,6 +48,11 @@ def draw_matrix(path: str, zones: Sequence[str], rows: Sequence[tuple[str, Seque
     legend = zip(COLOURS, LABELS, strict=True)
     handles = [Patch(facecolor=colour, edgecolor="black", label=label) for colour, label in legend]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(LABELS), fontsize="small")
+    written(figure, path)
+
+
+def written(figure: "Figure", path: str) -> None:
+    """Write a picture; SpamCannibalError if the file's name ends in no known form, or it can't be written."""
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

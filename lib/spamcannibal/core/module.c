@@ -3,8 +3,8 @@
 
 static int core_exec(PyObject *module)
 {
-    int (*const parts[])(PyObject *) = {py_table_init, py_tarpit_init, py_loop_init,    py_shelf_init,
-                                        py_dns_init,   py_dnsloop_init, py_dnsguard_init,
+    int (*const parts[])(PyObject *) = {py_table_init, py_tarpit_init,  py_loop_init,     py_shelf_init,
+                                        py_dns_init,   py_dnsloop_init, py_dnsguard_init, py_replay_init,
                                         py_burst_init};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)

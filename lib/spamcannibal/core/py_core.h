@@ -26,6 +26,7 @@ int py_dns_init(PyObject *module);
 int py_dnsloop_init(PyObject *module);
 int py_dnsguard_init(PyObject *module);
 int py_burst_init(PyObject *module);
+int py_replay_init(PyObject *module);
 
 /* The C object inside, or NULL with a TypeError if it is of another type. */
 struct addrtable *py_table_get(PyObject *object);

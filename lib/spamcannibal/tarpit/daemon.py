@@ -35,7 +35,14 @@ from spamcannibal.tarpit.chores import Chore, Worker
 from spamcannibal.tarpit.clerk import Clerk
 from spamcannibal.tarpit.firewall import cut_established
 from spamcannibal.tarpit.keep import load_secret, load_slots
-from spamcannibal.tarpit.notes import has_capability, keys_to_cut, merge_reload, parse_queue_owners, parse_queues
+from spamcannibal.tarpit.notes import (
+    has_capability,
+    keys_to_cut,
+    merge_reload,
+    parse_queue_owners,
+    parse_queues,
+    trap_settings,
+)
 
 KERNEL_QUEUES = Path("/proc/self/net/netfilter/nfnetlink_queue")
 QUEUE_LENGTHS = 4  # longer than the socket's buffer: what that has no room for is counted (nfqloop.h)
@@ -199,17 +206,7 @@ class Daemon:
 def configure_trap(trap: Trap, tarpit: TarpitSettings) -> None:
     """Give the trap its settings; ConfigError if it does not take them, and then nothing is changed."""
     try:
-        trap.configure(
-            mode=tarpit.mode,
-            greeting_name=tarpit.greeting_name or socket.getfqdn(),
-            throttle_window=tarpit.throttle_window,
-            stutter_interval_s=tarpit.stutter_interval_s,
-            connections=tarpit.connections,
-            bandwidth_limit_bytes=tarpit.bandwidth_limit_bytes,
-            other_protocols=tarpit.other_protocols,
-            loopback=tarpit.loopback,
-            answer_synack=tarpit.answer_synack,
-        )
+        trap.configure(**trap_settings(tarpit, socket.getfqdn()))
     except ValueError as error:
         raise ConfigError(f"tarpit: {error}") from error
 

@@ -22,6 +22,7 @@ import msgspec
 
 from spamcannibal.record import EXCLUDED, SHADOW, Action, Change, Mode
 from spamcannibal.settings import Settings
+from spamcannibal.settings.tarpit import TarpitSettings
 
 
 class QueueRow(NamedTuple):
@@ -97,6 +98,21 @@ def merge_reload(old: Settings, new: Settings) -> tuple[Settings, tuple[str, ...
         kept += [f"{section}.{key}" for key in changed]
         new = msgspec.structs.replace(new, **{section: msgspec.structs.replace(after, **changed)})
     return new, tuple(kept)
+
+
+def trap_settings(tarpit: TarpitSettings, host_name: str) -> dict[str, Any]:
+    """Return what _core.Trap.configure takes of the settings."""
+    return {
+        "mode": tarpit.mode,
+        "greeting_name": tarpit.greeting_name or host_name,
+        "throttle_window": tarpit.throttle_window,
+        "stutter_interval_s": tarpit.stutter_interval_s,
+        "connections": tarpit.connections,
+        "bandwidth_limit_bytes": tarpit.bandwidth_limit_bytes,
+        "other_protocols": tarpit.other_protocols,
+        "loopback": tarpit.loopback,
+        "answer_synack": tarpit.answer_synack,
+    }
 
 
 def parse_queues(text: str) -> range:

@@ -1,0 +1,100 @@
+"""The listings that a replay goes against: those of the database, now or at a time, or those of a file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from spamcannibal.addr import listing_key
+from spamcannibal.commands.common import open_store, printable, progress
+from spamcannibal.commands.moments import journal_number, moment
+from spamcannibal.errors import SpamCannibalError
+from spamcannibal.record import EXCLUDED, PROVEN_CODE, Change, Mode, table_value
+from spamcannibal.settings import Settings
+from spamcannibal.tables import Tables
+
+if TYPE_CHECKING:
+    from spamcannibal.store.stores import Store
+
+BROKEN_TOLD = 10
+
+at_option = click.option("--at", "at_ms", callback=moment, metavar="TIME", help="Against the listings of that time.")
+listings_option = click.option(
+    "--listings", metavar="FILE", type=click.Path(), help="Against those of FILE instead, as `list import` reads it."
+)
+
+
+class Against(msgspec.Struct):
+    """The tables, and where to find who listed what: the database and its journal number, or the file."""
+
+    tables: Tables
+    store: "Store | None" = None
+    seq: int = 0
+    name: str = ""
+
+    def change(self, key: bytes) -> Change | None:
+        """Return the change that made an entry what it is, None if a file says so."""
+        return self.store.change_at(key, self.seq) if self.store else None
+
+    def source(self, key: bytes) -> str:
+        change = self.change(key)
+        return change.source or "-" if change else self.name or "-"
+
+
+@contextmanager
+def against(settings: Settings, at_ms: int | None, listings: str | None) -> Iterator[Against]:
+    """Fill the tables; the database stays open meanwhile, to tell who listed what."""
+    if listings is not None:
+        if at_ms is not None:
+            raise click.UsageError("--at and --listings exclude each other")
+        yield _of_file(settings, listings)
+        return
+    store = open_store(settings)
+    try:
+        yield _of_store(store, at_ms)
+    finally:
+        store.close()
+
+
+def _of_store(store: "Store", at_ms: int | None) -> Against:
+    from spamcannibal.store.follow import Follower
+    from spamcannibal.store.past import Past
+
+    tables = Tables()
+    if at_ms is None:
+        with progress(store.counts()["tarpit"], "loading listings") as step:
+            follower = Follower(store, tables)
+            follower.load(step)
+        return Against(tables, store, follower.seq)
+    seq = journal_number(store, at_ms)
+    for rows in Past(store, seq).pages({4, 5, 16, 17}):
+        tables.load([(row.key, row.value) for row in rows])
+    return Against(tables, store, seq)
+
+
+def _of_file(settings: Settings, path: str) -> Against:
+    from spamcannibal.feeds import LINE_LIMIT, Broken, read
+
+    tables, broken = Tables(), 0
+    plain, excepted = (table_value(PROVEN_CODE, Mode.DEFAULT, flags) for flags in (0, EXCLUDED))
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            for entry in read(iter(partial(file.readline, LINE_LIMIT + 2), "")):
+                if isinstance(entry, Broken):
+                    broken += 1
+                    if broken <= BROKEN_TOLD:
+                        click.echo(printable(f"{path}: line {entry.line}: {entry.reason}"), err=True)
+                    continue
+                key = listing_key(entry.key, settings.guard.v6_prefix) if len(entry.key) in (4, 16) else entry.key
+                tables.set(key, excepted if entry.is_exception else plain)
+    except OSError as error:
+        raise SpamCannibalError(f"--listings: can't read {path}: {error.strerror}") from None
+    if broken > BROKEN_TOLD:
+        click.echo(f"… and {broken - BROKEN_TOLD} more lines", err=True)
+    if not len(tables):
+        raise SpamCannibalError(f"--listings: nothing is listed in {path}")
+    return Against(tables, name=Path(path).name)
