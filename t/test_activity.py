@@ -20,6 +20,7 @@ from spamcannibal.activity.figures import (
     Figures,
     Gauge,
     Hold,
+    Holdings,
     Lists,
     Ranking,
     add_figures,
@@ -30,9 +31,9 @@ from spamcannibal.activity.figures import (
     start_of,
 )
 from spamcannibal.activity.holds import Holds
-from spamcannibal.activity.spool import Line, read, write
+from spamcannibal.activity.spool import Line, pack_line, read_lines
 from spamcannibal.store import activity_rows
-from spamcannibal.store.activity import GONE_LIMIT, Activity, Holdings, Keep
+from spamcannibal.store.activity import GONE_LIMIT, Activity, Keep
 from spamcannibal.store.backup import backup
 from spamcannibal.store.catchup import SPOOL_FILE, catch_up
 from spamcannibal.store.check import check
@@ -210,7 +211,7 @@ def test_changes_are_counted_once_by_their_source_however_many_count(store):
 
 def spool(store, *lines):
     with (store.env.path / SPOOL_FILE).open("ab") as stream:
-        stream.writelines(write(line) for line in lines)
+        stream.writelines(pack_line(line) for line in lines)
 
 
 def test_the_spool_is_taken_over_line_by_line_and_never_twice(store):
@@ -238,7 +239,7 @@ def test_a_long_spool_is_read_whole_or_from_its_end(store):
 
 @given(st.lists(st.binary(max_size=60)))
 def test_no_line_of_a_spool_raises(lines):
-    assert [line.at for line in read([*lines, write(Line(7, 60, {"a": 1}))], 6)] == [7]
+    assert [line.at for line in read_lines([*lines, pack_line(Line(7, 60, {"a": 1}))], 6)] == [7]
 
 
 # Dumps, copies, stores of earlier releases.

@@ -31,6 +31,7 @@ SHELLS = {
     "doctor.host",
     "doctor.reach",
     "explain",
+    "happenings",
     "dnsbl.export.figures",
     "dnsbl.export.files",
     "dnsbl.export.follow",
@@ -39,6 +40,7 @@ SHELLS = {
     "dnsbl.export.source",
     "dnsbl.client",
     "dnsbl.daemon",
+    "dnsbl.diary",
     "dnsbl.difference",
     "dnsbl.notifier",
     "dnsbl.pages",
@@ -102,6 +104,9 @@ SHELLS = {
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
     ("jobs.asker", "remote.verdict"),
+    ("dnsbl.diary", "activity.figures"),
+    ("dnsbl.diary", "activity.now"),
+    ("dnsbl.diary", "activity.spool"),
     ("tarpit.book", "activity.figures"),
     ("tarpit.book", "activity.now"),
     ("tarpit.keep", "activity.now"),

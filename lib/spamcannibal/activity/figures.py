@@ -31,7 +31,7 @@ Counts and gauges add up in any order. A ranking keeps LIMIT keys: what falls ou
 exact, and what is told of a key is at least. The longest holdings are the same in any order of adding.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -94,6 +94,14 @@ class Entry(NamedTuple):
     time_s: float
     figures: Figures
     lists: Lists = Lists()
+
+
+class Holdings(NamedTuple):
+    """What became of holdings: to be written as held, not to be kept as held any more, let go."""
+
+    held: Sequence[Hold] = ()
+    dropped: Sequence[bytes] = ()
+    gone: Sequence[Hold] = ()
 
 
 def start_of(unit: int, time_s: float) -> int:

@@ -33,12 +33,12 @@ class Line(msgspec.Struct, omit_defaults=True):
 _decode = msgspec.json.Decoder(Line).decode
 
 
-def write(line: Line) -> bytes:
+def pack_line(line: Line) -> bytes:
     """Return a line with its end."""
     return msgspec.json.encode(line) + b"\n"
 
 
-def read(lines: Iterable[bytes], after: int) -> Iterator[Line]:
+def read_lines(lines: Iterable[bytes], after: int) -> Iterator[Line]:
     """Yield the lines past `after`; what is no line, such as one cut short by a full disk, is left out."""
     for data in lines:
         try:

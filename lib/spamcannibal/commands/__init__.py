@@ -40,6 +40,7 @@ SECTIONS = {
     },
     "This host": {
         "status": ("spamcannibal.commands.status", "Show on one screen how everything fares."),
+        "top": ("spamcannibal.commands.top", "Watch live who is held, what comes and goes, what is listed."),
         "stats": ("spamcannibal.commands.stats", "Show how much there is, and which lists hit how often."),
         "doctor": ("spamcannibal.commands.doctor", "Look this host over: each finding with its cure."),
         "firewall": (

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,10 +27,12 @@ from spamcannibal.dnsbl.access import keys_named
 from spamcannibal.dnsbl.answer import View
 from spamcannibal.dnsbl.cookies import SECRET_BYTES, Cookies
 from spamcannibal.dnsbl.daemon import Daemon, Helper
+from spamcannibal.dnsbl.diary import Diary
 from spamcannibal.dnsbl.pages import Page, Pages
 from spamcannibal.dnsbl.responder import Policy
 from spamcannibal.dnsbl.secondaries import Terms, check
 from spamcannibal.dnsbl.server import Limits, Server
+from spamcannibal.dnsbl.tellings import named_counts
 from spamcannibal.dnsbl.tsig import Key
 from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.dnsbl.zone import Zones, ZoneSpec, compile_zone, to_labels, with_colours
@@ -68,9 +71,12 @@ def serve(ctx: click.Context) -> None:
             drop_privileges(dnsbl.user, (CAP_NET_BIND_SERVICE,))
         server.mark_stale(True)
         server.start(View(zones, {}, lambda: 0, lambda key: b""), None)
+        diary = Diary(Path(settings.store.path), partial(_tellings, server), log)
+        diary.start()
         daemon.run(signals)
         notify("STOPPING=1")
         server.stop()
+        diary.close()
         log.emit("STOP", service="dnsbl", **server.counters)
         log.flush()
 
@@ -195,6 +201,10 @@ def _pages(server: Server, daemon: Daemon, talkers: Talkers) -> dict[str, Page]:
         "/metrics": ("text/plain; version=0.0.4", exposition),
         "/top": ("application/json", lambda: metrics.top(talkers.top(TOP_LIMIT))),
     }
+
+
+def _tellings(server: Server) -> tuple[dict[str, int], dict[str, int]]:
+    return named_counts(server.told, server.responder.counters, server.fast_counters)
 
 
 def zone_specs(settings: Settings) -> list[ZoneSpec]:

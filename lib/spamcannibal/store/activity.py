@@ -16,12 +16,14 @@ from spamcannibal.activity.figures import (
     Entry,
     Figures,
     Hold,
+    Holdings,
     Lists,
     add_figures,
     add_lists,
     start_of,
 )
 from spamcannibal.layout import pack_seq, unpack_seq
+from spamcannibal.settings.activity import ActivitySettings
 from spamcannibal.store.activity_rows import FIGURES, GONE, HELD, KINDS, LISTS, NAME, PLACE, pack, span_key, unpack
 from spamcannibal.store.env import Env, Txn
 from spamcannibal.store.stores import scan
@@ -45,12 +47,9 @@ class Keep(NamedTuple):
         return max(0, start_of(unit, now - DAY_S * {MINUTE: self.minutes, HOUR: self.hours, DAY: self.days}[unit]))
 
 
-class Holdings(NamedTuple):
-    """What became of holdings: to be written as held, not to be kept as held any more, let go."""
-
-    held: Sequence[Hold] = ()
-    dropped: Sequence[bytes] = ()
-    gone: Sequence[Hold] = ()
+def keep_of(settings: ActivitySettings) -> Keep:
+    """Return what the settings say about keeping."""
+    return Keep(settings.minutes_days, settings.hours_days, settings.days)
 
 
 class Activity:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spamcannibal.activity.changes import count_changes
 from spamcannibal.activity.figures import Entry
-from spamcannibal.activity.spool import read
+from spamcannibal.activity.spool import read_lines
 from spamcannibal.errors import StoreError
 from spamcannibal.store.activity import Activity
 from spamcannibal.store.stores import Store
@@ -37,7 +37,7 @@ def catch_up(store: Store, activity: Activity, now: float, limit: int = CHANGES_
 def _spool(activity: Activity, path: Path, now: float) -> None:
     """Take over what the DNS server noted since the last time."""
     place = activity.place("dnsbl")
-    lines = list(read(_tail(path, place), place))
+    lines = list(read_lines(_tail(path, place), place))
     if lines:
         entries = [Entry(line.start, line.figures, line.lists) for line in lines]
         activity.take_over("dnsbl", (place, lines[-1].at), entries, now)
@@ -52,7 +52,7 @@ def _tail(path: Path, after: int) -> list[bytes]:
             lines = stream.read(TAIL_BYTES).splitlines()
             if size <= TAIL_BYTES:
                 return lines
-            first = next(iter(read(lines[1:], 0)), None)
+            first = next(iter(read_lines(lines[1:], 0)), None)
             if first is not None and first.at <= after:
                 return lines[1:]
             stream.seek(0)

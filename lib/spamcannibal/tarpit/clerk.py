@@ -5,7 +5,7 @@ that could not be written wait, as many as `sightings` allows; what is shed is c
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from spamcannibal._core import NfqLoop, Trap
@@ -14,6 +14,7 @@ from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 from spamcannibal.tarpit.keep import save_slots
 from spamcannibal.tarpit.notes import (
+    Event,
     Sighting,
     event_lines,
     flatten,
@@ -42,15 +43,17 @@ class Clerk:
         self.shed = 0
         self.listed: list[Sighting] = []
         self.unlisted: list[Sighting] = []
+        self.witness: Callable[[Sequence[Sighting], Sequence[Event]], None] = lambda listed, events: None
         self._told: dict[str, int] = {}
         self._saved = 0.0
 
     def write_contacts(self) -> None:
         """Drain the loops, log their events, write the sightings; what the store does not take now waits."""
         drained = [loop.drain() for loop in self.loops.values()]
-        for _, _, events in drained:
+        for listed, _, events in drained:
             for verb, fields in event_lines(events):
                 self.log.emit(verb, **fields)
+            self.witness(listed, events)
         self.listed = self._bounded([self.listed, *(listed for listed, _, _ in drained)])
         self.unlisted = self._bounded([self.unlisted, *(unlisted for _, unlisted, _ in drained)])
         while self.listed or self.unlisted:

@@ -4,7 +4,7 @@
 |---|---|---|
 | loop N | packets of one queue, in C without the GIL | nothing but packets |
 | follower | journal -> address table, every `follow_interval_s` | the store |
-| clerk | notes -> store and log, every second; slots, expiry, statistics | the store, the disk |
+| clerk | notes -> store and log, every second; slots, activity, expiry, statistics | the store, the disk |
 | cutter | deletes conntrack entries of fresh listings | the conntrack tool |
 | main | signals, notices to the supervisor, watches the loops | nothing |
 
@@ -31,6 +31,7 @@ from spamcannibal.settings.tarpit import TarpitSettings
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.stores import Store
 from spamcannibal.tables import Tables
+from spamcannibal.tarpit.book import Book
 from spamcannibal.tarpit.chores import Chore, Worker
 from spamcannibal.tarpit.clerk import Clerk
 from spamcannibal.tarpit.firewall import cut_established
@@ -95,7 +96,9 @@ class Daemon:
     def serve(self, signals: Signals, reread: Callable[[], Settings]) -> None:
         """Run until SIGTERM; SpamCannibalError if a loop ends before, or the store is another one's by now."""
         clerk = Clerk(self.loops, self.trap, self.store, self.settings, self.log)
-        workers = self._workers(clerk)
+        book = Book(self.store, self.tables.listings, lambda: self.settings, clerk.counters)
+        clerk.witness = book.note
+        workers = self._workers(clerk, book)
         for number, loop in self.loops.items():
             thread = threading.Thread(target=self._run_loop, args=(number, loop), name=f"queue {number}", daemon=True)
             self.threads.append(thread)
@@ -107,13 +110,14 @@ class Daemon:
             self._watch(signals, reread)
         finally:
             notify("STOPPING=1")
-            self._stop(clerk, workers)
+            self._stop(clerk, book, workers)
 
-    def _workers(self, clerk: Clerk) -> list[Worker]:
+    def _workers(self, clerk: Clerk, book: Book) -> list[Worker]:
         follow = [Chore("follow", self.settings.store.follow_interval_s, self._follow)]
         notes = [
             Chore("contacts", 1.0, clerk.write_contacts),
             Chore("slots", 1.0, clerk.save_slots),
+            Chore("activity", 1.0, book.turn),
             Chore("expiry", 60.0, clerk.expire),
             Chore("statistics", 60.0, clerk.tell_stats),
         ]
@@ -185,7 +189,7 @@ class Daemon:
             self.log.emit("RELOAD", done=True, needs_restart=",".join(kept) or None)
         notify("READY=1")
 
-    def _stop(self, clerk: Clerk, workers: list[Worker]) -> None:
+    def _stop(self, clerk: Clerk, book: Book, workers: list[Worker]) -> None:
         for loop in self.loops.values():
             loop.stop()
         for thread in self.threads:
@@ -198,6 +202,7 @@ class Daemon:
             last = Worker("last", [], self.log)
             last.do(Chore("contacts", 1.0, clerk.write_contacts))
             last.do(Chore("slots", 1.0, clerk.save_slots))
+            last.do(Chore("activity", 1.0, book.end))
             last.do(Chore("statistics", 1.0, clerk.tell_stats))
         self.log.emit("STOP")
         self.log.flush()

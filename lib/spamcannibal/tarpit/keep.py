@@ -1,10 +1,12 @@
-"""The two small files that the tarpit keeps beside the store, so that a restart loses no held connection.
+"""The small files that the tarpit keeps beside the store: two, so that a restart loses no held connection, and one to
+look at.
 
     tarpit.secret   16 random bytes: the key of our sequence numbers; made once
     tarpit.slots    what _core.Trap.dump() gave: connections held by stutter; written every second or so and at the end
+    tarpit.now      what goes on now (activity/now.py), written every second; the store's group may read it
 
-Both are written whole under another name and then put in place, mode 0600: who knows the secret can forge ACKs. The
-slots are not forced to the disk: they are for the death of the process, not for that of the machine.
+All are written whole under another name and then put in place, the first two with mode 0600: who knows the secret can
+forge ACKs. The slots are not forced to the disk: they are for the death of the process, not for that of the machine.
 """
 
 import contextlib
@@ -12,6 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
+from spamcannibal.activity.now import FILES
 from spamcannibal.errors import ConfigError, StoreError
 
 SECRET_BYTES = 16
@@ -53,10 +56,19 @@ def save_slots(folder: Path, slots: bytes) -> None:
         raise StoreError(f"{path}: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes, is_new: bool) -> None:
+def save_now(folder: Path, told: bytes) -> None:
+    """Replace what is told of this moment."""
+    path = folder / FILES["tarpit"]
+    try:
+        _write(path, told, is_new=False, mode=0o640)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+
+
+def _write(path: Path, data: bytes, is_new: bool, mode: int = 0o600) -> None:
     """Put a whole file in place; a new one is on the disk then, and leaves one that is there meanwhile alone."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

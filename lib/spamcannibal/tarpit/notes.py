@@ -53,6 +53,7 @@ VERBS = {
 # What a running daemon can't change: it is settled when the store is opened and the queues are bound.
 SETTLED = {
     "store": ("path", "cache_bytes"),
+    "activity": ("minutes_days", "hours_days", "days", "hold_gap_s"),
     "tarpit": ("queues", "queue_length", "copy_bytes", "sightings", "user"),
 }
 
