@@ -62,14 +62,28 @@ def test_a_report_over_either_protocol_lists_either_kind_of_address(
         assert gather.await_answer(address, colour) == want
 
 
-def test_evidence_says_who_reported(gather: Gather) -> None:
-    gather.say("black 198.51.100.1 six unknown recipients")
-    gather.await_listing("198.51.100.1")
-    key = parse_key("198.51.100.1")
-    (piece,) = gather.store.evidence(key)
-    assert (piece.source, piece.body) == ("gather:local", b"black: weight 2 of 2 wanted, said by local 2")
-    listing = gather.store.get_key(key)
-    assert listing is not None and gather.store.text(listing) == "six unknown recipients"
+def test_text_and_evidence_say_who_reported_and_why(tmp_path: Path) -> None:
+    reporters = REPORTERS.replace("weight = 2.0", "weight = 1.0")
+    with gathering(tmp_path, reporters) as gather:
+        gather.say("black 198.51.100.1 six unknown recipients")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(tmp_path / "socket"))
+            sock.sendall(b"black 198.51.100.1 hit a trap\n")
+            assert read_all(sock) == b"ok black\n"
+        gather.await_listing("198.51.100.1")
+        *_, piece = gather.store.evidence(parse_key("198.51.100.1"))
+        assert (piece.source, piece.body) == (
+            "gather:socket",
+            b"black: weight 2 of 2 wanted, said by local 1, socket 1\n"
+            b"local: six unknown recipients\nsocket: hit a trap",
+        )
+        text = "local: six unknown recipients; socket: hit a trap"
+        assert gather.await_answer("198.51.100.1", "black local") == f"black {text}\n"
+        done = subprocess.run(
+            [*gather.argv()[:-1], "explain", "198.51.100.1"],
+            capture_output=True, text=True, check=False, env=environment(), timeout=60,
+        )  # fmt: skip
+        assert text in done.stdout and "said by local 1, socket 1" in done.stdout, done.stderr
 
 
 def test_a_client_that_closes_its_side_after_the_line_and_one_that_does_not_are_served_alike(gather: Gather) -> None:
@@ -314,7 +328,7 @@ def test_a_mad_reporter_trips_and_the_other_goes_on(tmp_path: Path) -> None:
     with gathering(tmp_path, settings) as gather:
         answers = [gather.say(f"black 192.0.2.{n}") for n in range(1, 60)]
         assert answers[:20] == [b"ok black\n"] * 20
-        assert all(answer.startswith(b"refused: local had part") for answer in answers[21:])
+        assert all(answer.startswith(b"refused: local caused more") for answer in answers[21:])
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(tmp_path / "socket"))
             sock.sendall(b"black 192.0.2.99\n")

@@ -13,14 +13,15 @@ from gather_kit import gathering, read_all
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.errors import WireError
 from spamcannibal.gather import milter
+from spamcannibal.gather.decision import ORDER as COLOURS
+from spamcannibal.gather.decision import Terms
 from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.milter_session import ORDER, Session, Stage
 from spamcannibal.gather.reporters import Peer, Reporters
 from spamcannibal.gather.sink import Sink, World
 from spamcannibal.gather.standing import Standing
 from spamcannibal.gather.talk import Conversation
-from spamcannibal.gather.tally import ORDER as COLOURS
-from spamcannibal.gather.tally import Tally, Terms
+from spamcannibal.gather.tally import Tally
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, table_value
 from spamcannibal.store.batch import NewListing
 

@@ -3,17 +3,20 @@
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spamcannibal.addr import format_key, parse_addr, parse_key
 from spamcannibal.breaker import Admission, Breaker, Caps
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.gather.daemon import Complaints
+from spamcannibal.gather.decision import ORDER, Terms, Voice
 from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.line import VERBS, Refused, Report, Said, parse_line
 from spamcannibal.gather.reporters import Peer, Reporter, Reporters
 from spamcannibal.gather.sink import TRIP_S, Sink, World
 from spamcannibal.gather.standing import Found, Standing
-from spamcannibal.gather.tally import ORDER, Tally, Terms, Voice
+from spamcannibal.gather.tally import Tally
 from spamcannibal.record import OWN_TEXT, PUBLISHED, table_value
 
 NOW = 1_800_000_000.0
@@ -192,6 +195,47 @@ def test_a_mad_reporter_trips_and_others_go_on():
     assert blacks == ["203.0.113.3", "203.0.113.150", "203.0.113.210"]
     assert scene.say("a", at=TRIP_S - 1).why == "tripped"
     assert scene.say("a", at=TRIP_S + 1).why == ""
+
+
+def test_an_honest_reporter_does_not_pay_for_a_mad_one_who_says_it_too():
+    no_brown = TERMS._replace(weights={**TERMS.weights, "brown": 5.0})
+    scene = Scene(no_brown, **{name: {"per_hour": 100, "per_s": 1e6} for name in "abc"})
+    for n in range(150):
+        scene.say("b", key=bytes((203, 0, 113, n)), at=n)
+        for net in (113, 114, 115):
+            scene.say("a", key=bytes((203, 0, net, n)), at=n)
+    assert scene.sink.tripped == ["a"] and 100 <= len(scene.decided) < 110  # time gives some back
+    key = parse_key("198.51.100.1")
+    scene.say("b", key=key, at=150)
+    assert scene.say("c", key=key, at=150).decision.colour == "black"
+
+
+SAID = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(VERBS), st.integers(0, 15), st.sampled_from((0.0, 1.0, 90.0))),
+    max_size=60,
+)
+
+
+@given(SAID, st.integers(1, 8))
+def test_who_names_no_more_than_he_may_cause_is_never_tripped_whatever_others_say(said, per_hour):
+    scene = Scene(**{name: {"per_hour": per_hour, "per_s": 1e6} for name in "abc"})
+    named = {name: set() for name in "abc"}
+    at = 0.0
+    for name, colour, n, later_s in said:
+        at += later_s
+        scene.say(name, colour, parse_key(f"203.0.113.{n}"), at)
+        named[name].add(n)
+    assert {name for name in "abc" if scene.sink.is_tripped(name, NOW + at)} <= {
+        name for name, keys in named.items() if len(keys) > per_hour
+    }
+
+
+@given(SAID, st.integers(1, 8))
+def test_a_reporter_causes_no_more_listings_than_he_may(said, per_hour):
+    scene = Scene(**{name: {"per_hour": per_hour, "per_s": 1e6} for name in "abc"})
+    for name, colour, n, _ in said:
+        scene.say(name, colour, parse_key(f"203.0.113.{n}"))
+    assert len({decision.key for decision in scene.decided}) <= 3 * per_hour
 
 
 def test_what_a_tripped_reporter_said_before_lists_nobody():

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.errors import WireError
 from spamcannibal.gather import http, postfix, talk
+from spamcannibal.gather.decision import ORDER, Terms, Voice
 from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.line import LINE_LIMIT_BYTES
 from spamcannibal.gather.reporters import Peer, Reporter, Reporters
 from spamcannibal.gather.sink import Sink, World
 from spamcannibal.gather.standing import Standing
-from spamcannibal.gather.tally import ORDER, Tally, Terms, Voice
+from spamcannibal.gather.tally import Tally
 from spamcannibal.record import PUBLISHED, table_value
 
 PEER = Peer(parse_addr("192.0.2.1"))

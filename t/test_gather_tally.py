@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_key
+from spamcannibal.gather.decision import EXCUSES, ORDER, Terms, Voice
 from spamcannibal.gather.line import VERBS, Report
-from spamcannibal.gather.tally import EXCUSES, ORDER, SESSIONS, Tally, Terms, Voice
+from spamcannibal.gather.tally import NOTE_LIMIT, SESSIONS, Tally
 
 KEY = parse_key("192.0.2.7")
 HOUR, DAY = 3600.0, 86400.0
@@ -208,6 +209,89 @@ def test_who_was_silent_longest_is_forgotten_first():
         hear(tally, ("a", "black", at), key=key)
     assert tally.explain(two, NOW) is None
     assert tally.explain(one, NOW) is not None and tally.explain(three, NOW) is not None
+
+
+@given(
+    st.integers(1, 12),
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), max_size=80),
+)
+def test_every_reporter_has_his_share_of_the_room_whatever_others_say(room, said):
+    tally = Tally(TERMS._replace(addresses=room))
+    words = {name: [] for name in "abc"}
+    for at, (name, n) in enumerate(said):
+        key = bytes((192, 0, 2, n))
+        hear(tally, (name, "black", at), key=key)
+        words[name] = [key, *(other for other in words[name] if other != key)]
+        for who, keys in words.items():
+            for kept in keys[: room // 3]:
+                assert who in dict(tally.explain(kept, NOW + at).said["black"])
+    heard = {key: tally.explain(key, NOW + len(said)) for keys in words.values() for key in keys}
+    assert sum(len(account.said["black"]) for account in heard.values() if account) == min(
+        room, sum(map(len, words.values()))
+    )
+    assert len(tally) == len([account for account in heard.values() if account])
+
+
+def test_a_flood_takes_its_own_words_away_and_leaves_what_others_said_of_the_same_addresses():
+    tally = Tally(TERMS._replace(addresses=100))
+    keys = [n.to_bytes(4) for n in range(1 << 24, (1 << 24) + 1000)]
+    for key in keys[:10]:
+        hear(tally, ("a", "black", 0), key=key)
+    for n, key in enumerate(keys):
+        hear(tally, ("b", "black", 1 + n / 100), key=key)
+    assert [len(tally.explain(key, NOW + 20).said["black"]) for key in keys[:10]] == [1] * 10
+    assert tally.forgotten == 910 and len(tally) == 100
+    assert (round(tally.named("a", NOW)), round(tally.named("b", NOW + 11), -1)) == (10, 1000)
+    assert tally.named("b", NOW + 11 + HOUR) == pytest.approx(tally.named("b", NOW + 11) / 2)
+
+
+# What a decision tells.
+
+
+def told(*said, limit=2.0):
+    """The decision of all (reporter, reason) together, who say black: it needs each of them."""
+    tally = Tally(TERMS._replace(weights={**WEIGHTS, "black": limit}))
+    for n, (name, reason) in enumerate(said):
+        decision = tally.hear(Report("black", KEY, reason), Voice(name, limit / len(said), limit), NOW + n)
+    return decision
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ([("mx1", "hit a trap")], "hit a trap"),
+        ([("mx1", "x" * 200)], "x" * 200),
+        ([("mx1", "")], ""),
+        ([("mx1", "hit a trap"), ("mx2", "unknown users")], "mx1: hit a trap; mx2: unknown users"),
+        ([("mx1", "hit a trap"), ("mx2", "hit a trap")], "mx1, mx2: hit a trap"),
+        ([("mx1", "hit a trap"), ("mx2", "")], "mx1: hit a trap; mx2"),
+        ([("mx1", ""), ("mx2", "hit a trap")], "mx1; mx2: hit a trap"),
+        ([("mx1", ""), ("mx2", "")], ""),
+    ],
+)
+def test_the_text_says_who_gave_which_reason(said, text):
+    assert told(*said).text == text
+
+
+def test_the_evidence_has_a_line_for_each_reporters_reason():
+    assert told(("mx1", "hit a trap"), ("mx2", ""), ("mx3", "auth failures")).grounds == (
+        "black: weight 2 of 2 wanted, said by mx1 0.667, mx2 0.667, mx3 0.667\nmx1: hit a trap\nmx3: auth failures"
+    )
+
+
+def test_what_many_reporters_say_is_cut():
+    decision = told(*((f"mx{n}", "y" * 200) for n in range(40)))
+    assert len(decision.text) == 200 and decision.text.startswith("mx0, mx1, mx10, ") and decision.text.endswith("...")
+    assert " and 24 more" in decision.why and decision.grounds.count("\n") == 16
+    assert len(decision.grounds) < 16 * (NOTE_LIMIT + 20) + 600
+
+
+def test_of_one_reporters_reasons_the_newest_counts_and_none_takes_none_away():
+    tally = Tally(TERMS)
+    voice = Voice("a", 1.0, 1.0)
+    for at, reason in ((0, "first"), (30, "second"), (10, "late"), (40, "")):
+        tally.hear(Report("black", KEY, reason), voice, NOW + at)
+    assert tally.hear(Report("black", KEY, "other"), VOICES["b"], NOW + 50).text == "a: second; b: other"
 
 
 def test_all_orders_of_the_classic_case_agree():

@@ -22,10 +22,11 @@ from live.nets import wait_for
 from spamcannibal.addr import format_addr, parse_addr
 from spamcannibal.errors import Unavailable
 from spamcannibal.gather.client import say
+from spamcannibal.gather.decision import ORDER, Decision, Terms, Voice
 from spamcannibal.gather.line import Report
 from spamcannibal.gather.share import Selection
 from spamcannibal.gather.sharer import Manner, Sharer
-from spamcannibal.gather.tally import ORDER, Decision, Tally, Terms, Voice
+from spamcannibal.gather.tally import Tally
 from spamcannibal.gather.writer import new_listing
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, SHADOW, Action, Change, Mode
 from spamcannibal.store.batch import NewListing

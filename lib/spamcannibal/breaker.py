@@ -34,6 +34,7 @@ from spamcannibal.addr import format_key, make_key, mask, split_key
 
 HOUR_S = 3600.0
 V4_NET, V6_NET = 24, 48
+_V4_TAIL = bytes((0, V4_NET))
 TRIPS_LIMIT = 100
 BY_HAND = ("admin", "import", "load", "undo")  # what stands before the colon in a source
 
@@ -72,10 +73,7 @@ class Breaker:
 
     def note(self, time_s: float, key: bytes, source: str) -> None:
         """Count a change that somebody made; earlier ones first."""
-        net = net_of(key)
-        self._hour.append((time_s, net, source))
-        self._sources[source] += 1
-        self._nets[net] += 1
+        self._note(time_s, net_of(key), source)
 
     def admit(self, key: bytes, source: str, now: float) -> Admission:
         """Say whether a change may be made, and count it if so."""
@@ -90,9 +88,15 @@ class Breaker:
         if caps.per_net and self._nets[net] >= caps.per_net:
             return self._trip(net, f"{caps.per_net} {self._what} in an hour in {format_key(net)}", Admission.HELD)
         self._run += 1
-        self.note(now, key, source)
-        self._tripped -= {"hour", source, net}
+        self._note(now, net, source)
+        if self._tripped:
+            self._tripped -= {"hour", source, net}
         return Admission.OPEN
+
+    def _note(self, time_s: float, net: bytes, source: str) -> None:
+        self._hour.append((time_s, net, source))
+        self._sources[source] += 1
+        self._nets[net] += 1
 
     def _trip(self, what: object, text: str, admission: Admission) -> Admission:
         if what not in self._tripped and len(self.trips) < TRIPS_LIMIT:
@@ -116,6 +120,8 @@ def _lower(counter: Counter[T], item: T) -> None:
 
 def net_of(key: bytes) -> bytes:
     """Give the network in which listings are counted together: the /24 or /48 around a key, or a wider key itself."""
+    if len(key) == 4:  # at thousands a second the long way would count
+        return key[:3] + _V4_TAIL
     addr, plen = split_key(key)
     length = min(plen, V4_NET if len(addr) == 4 else V6_NET)
     return make_key(mask(addr, length), length)

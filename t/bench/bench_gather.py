@@ -42,8 +42,9 @@ from bench.common import Pairs, percentile, progress_line, report
 from bench.follow_log import follow_per_s, read_per_s, write_log
 from spamcannibal.addr import format_addr, reversed_name
 from spamcannibal.gather.client import say
+from spamcannibal.gather.decision import ORDER, Terms, Voice
 from spamcannibal.gather.line import Report
-from spamcannibal.gather.tally import ORDER, Tally, Terms, Voice
+from spamcannibal.gather.tally import Tally
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import Store
 

@@ -26,13 +26,14 @@ from spamcannibal.addr import listing_key, parse_endpoint
 from spamcannibal.breaker import HOUR_S, Admission, Breaker, Caps, is_counted
 from spamcannibal.errors import Replaced, SpamCannibalError, Unavailable
 from spamcannibal.gather import figures
+from spamcannibal.gather.decision import Decision, Terms
 from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.reporters import Peer, Reporters
 from spamcannibal.gather.server import Limits, Log, Server
 from spamcannibal.gather.sink import Sink, World
 from spamcannibal.gather.sockets import bind, bind_local, raise_descriptors, shown
 from spamcannibal.gather.standing import Standing
-from spamcannibal.gather.tally import Decision, Tally, Terms
+from spamcannibal.gather.tally import Tally
 from spamcannibal.gather.writer import Writer
 from spamcannibal.guard import NeverList
 from spamcannibal.record import Action, Change
@@ -294,7 +295,7 @@ class Daemon:
         """Say which caps were met."""
         tripped, trips = self._desk.sink.tripped, self._breaker.trips
         while tripped:
-            self._log.emit("BREAKER", reporter=tripped.pop(), why="part in more than per_hour listings; refused for 1h")
+            self._log.emit("BREAKER", reporter=tripped.pop(), why="caused more than per_hour listings; refused for 1h")
         while trips:
             self._log.emit("BREAKER", why=trips.pop())
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from spamcannibal.gather.decision import ORDER
 from spamcannibal.gather.line import Refused, Said, parse_line
-from spamcannibal.gather.tally import ORDER
 
 
 class Counted(NamedTuple):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from spamcannibal.addr import covers
+from spamcannibal.gather.decision import Voice
 from spamcannibal.gather.line import VERBS
-from spamcannibal.gather.tally import Voice
 
 LOCAL = "local"
 REMEMBERED = 4096  # peers whose possible reporters are kept at hand
@@ -74,6 +74,7 @@ class Reporters:
 
     def __init__(self, reporters: Iterable[Reporter]) -> None:
         self.all = tuple(reporters)
+        self.by_name = {reporter.name: reporter for reporter in self.all}
         self._near: dict[Peer, tuple[Reporter, ...]] = {}
         self._buckets: dict[str, _Bucket] = {}
 

@@ -9,20 +9,24 @@ there is no room: then it did not happen, and the next report decides again.
 A standing exception wins over black and brown: white by another reporter, by the administrator, or from before a
 restart. Brown says nothing of what is refused already.
 
-Whoever had part in more than `per_hour` listings within an hour is tripped for the next hour: his reports count no
-more, others' go on. Beside that the breaker of all writers caps listings an hour, and in one network.
+Whoever causes more than `per_hour` listings within an hour is tripped for the next hour: his reports count no more,
+others' go on. Each listing is charged to one of those whose reports made it: the one who named most addresses lately,
+for his `per_hour`. So one who goes mad pays for what he does to others' reports, too; and since a change of what stands
+is charged to nobody again, no reporter pays for more than the addresses that he named himself. Beside that the breaker
+of all writers caps listings an hour, and in one network.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from spamcannibal.addr import split_key
+from spamcannibal.gather.decision import EXCUSES, Account, Decision
 from spamcannibal.gather.line import Report, is_prefix
 from spamcannibal.gather.reporters import Reporter, Reporters
 from spamcannibal.gather.standing import Found
-from spamcannibal.gather.tally import EXCUSES, SLACK, Account, Decision, Tally
+from spamcannibal.gather.tally import SLACK, Tally
 
 TRIP_S = 3600.0
 
@@ -51,7 +55,7 @@ class World:
 
 @dataclass
 class _Part:
-    """A reporter's part in listings: how many more this hour, and until when he is tripped."""
+    """What is charged to a reporter: how many listings more this hour, and until when he is tripped."""
 
     left: float
     since: float
@@ -100,7 +104,7 @@ class Sink:
     def _objection(self, report: Report, reporter: Reporter, now: float) -> tuple[str, str]:
         """Return why a report is not taken, and details; empty if it is."""
         if self.is_tripped(reporter.name, now):
-            return "tripped", f"{reporter.name} had part in more than {reporter.per_hour} listings an hour"
+            return "tripped", f"{reporter.name} caused more than {reporter.per_hour} listings an hour"
         if not self.reporters.admits(reporter, now):
             return "too_fast", f"{reporter.name} sends more than {reporter.per_s:g} reports a second"
         if report.colour not in reporter.colours:
@@ -130,26 +134,47 @@ class Sink:
                 return "excused"
             if decision.colour == "brown" and found is not None and found.colour == "black":
                 return "refused_already"
-        parts = [(self._part(name, now), weight) for name, weight in decision.said]
-        able = [(part, weight) for part, weight in parts if part.tripped_until <= now]
-        if sum(weight for _, weight in able) < decision.wanted - SLACK:
-            return "breaker"
-        if decision.colour not in EXCUSES and not self.world.admits(decision.key, decision.by, now):
-            return "breaker"
-        for part, _ in able:
-            part.left -= 1.0
-        return ""
+        return self._charge(decision, now)
+
+    def _charge(self, decision: Decision, now: float) -> str:
+        """Charge a decision; return "breaker" if a cap stands against it, of a reporter or of all writers."""
+        able = {name: weight for name, weight in decision.said if not self.is_tripped(name, now)}
+        while able and sum(able.values()) >= decision.wanted - SLACK:
+            payer = decision.paid if decision.paid in able else self._loudest(able, decision.by, now)
+            part = self._part(payer, now)
+            if payer != decision.paid and part.left < 1.0:
+                part.tripped_until = now + TRIP_S
+                self.tripped.append(payer)
+                del able[payer]
+                continue
+            if decision.colour not in EXCUSES and not self.world.admits(decision.key, decision.by, now):
+                return "breaker"
+            if payer != decision.paid:
+                part.left -= 1.0
+                self.tally.settle(decision.key, payer)
+            return ""
+        return "breaker"
+
+    def _loudest(self, names: Iterable[str], by: str, now: float) -> str:
+        """Return who named most addresses lately, for what he may cause; of several alike, who reported last."""
+        few = tuple(names)
+        if len(few) == 1:
+            return few[0]
+        return max(few, key=lambda name: (self.tally.named(name, now) / self._per_hour(name), name == by, name))
+
+    def _per_hour(self, name: str) -> float:
+        """Return what a reporter may cause; one who went with the last reload still counts until his word fades."""
+        reporter = self.reporters.by_name.get(name)
+        return reporter.per_hour if reporter else 1.0
 
     def _part(self, name: str, now: float) -> _Part:
-        """Return a reporter's part in listings, filled up with time; one that is empty trips him."""
-        reporter = next((one for one in self.reporters.all if one.name == name), None)
-        most = reporter.per_hour if reporter else 1.0  # gone with the last reload, his word counts until it fades
-        part = self._parts.setdefault(name, _Part(most, now))
+        """Return what is charged to a reporter, filled up with time."""
+        most = self._per_hour(name)
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = _Part(most, now)
         part.left = min(most, part.left + max(0.0, now - part.since) * most / TRIP_S)
         part.since = now
-        if part.left < 1.0 and part.tripped_until <= now:
-            part.tripped_until = now + TRIP_S
-            self.tripped.append(name)
         return part
 
     def _count(self, name: str, what: str) -> None:

@@ -47,8 +47,8 @@ class Conversation:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes; return what to send."""
-        replies: list[bytes] = []
         data = self._buffer + data if self._buffer else data
+        replies: list[bytes] = []
         while data and not self.is_over:
             if self._step is None:
                 self._step = self._chosen(data)

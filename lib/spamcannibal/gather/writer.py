@@ -17,8 +17,8 @@ from itertools import islice
 
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import SpamCannibalError
+from spamcannibal.gather.decision import Decision
 from spamcannibal.gather.server import Log
-from spamcannibal.gather.tally import Decision
 from spamcannibal.record import HEARSAY_CODE, PROVEN_CODE, PUBLISHED
 from spamcannibal.store.batch import NewListing
 from spamcannibal.store.reports import PEER, SOURCE, Done, list_reported
@@ -126,9 +126,9 @@ def new_listing(decision: Decision) -> NewListing:
     return NewListing(
         decision.key,
         code=code,
-        text=decision.reason,
+        text=decision.text,
         source=source,
         expiry_ms=int(decision.until * 1000),
-        evidence=decision.why.encode("ascii", "replace"),
+        evidence=decision.grounds.encode("ascii", "replace"),
         flags=flags,
     )
