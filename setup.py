@@ -55,6 +55,7 @@ setup(
         "python-gnupg>=0.5",
         "rich>=13",
         "scapy>=2.5",
+        "segno>=1.5",
         "waitress>=3.0",
     ],
     entry_points={"console_scripts": ["spamcannibal = spamcannibal.commands.main:main"]},

@@ -97,6 +97,10 @@ SHELLS = {
     "tarpit.replay",
     "web.app",
     "web.home",
+    "web.passwords",
+    "web.sessions",
+    "web.signin",
+    "web.users",
     "web.names",
     "web.site",
 }
@@ -138,6 +142,7 @@ EXCEPTIONS = {
     **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot", "share")},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
     "rows": {"datetime"},  # stored times as text
+    "moments": {"datetime"},  # times as people write them
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }
 # Settings reach pure modules as values; only what is about settings itself may name their types.
@@ -158,13 +163,14 @@ OUTSIDE = {
     "matplotlib": ("commands.",),
     "msgspec": (
         "activity.", "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
-        "commands.", "remote.", "tarpit.notes",
+        "commands.", "remote.", "tarpit.notes", "web.",
     ),
     "prometheus_client": ("web.",),
     "pyotp": ("web.",),
     "netfilterqueue": ("tarpit.daemon",),
     "rich": ("commands.",),
     "scapy": ("tarpit.replay",),
+    "segno": ("web.",),
     "waitress": ("commands.",),
     "werkzeug": ("web.",),
 }

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 
-from spamcannibal.addr import covers, format_addr, parse_addr, parse_key, split_key
+from spamcannibal.addr import format_addr, parse_addr, parse_key
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store, progress
 from spamcannibal.commands.moments import HELP, journal_number, moment
-from spamcannibal.errors import AddrError
-from spamcannibal.record import FLAG_NAMES, Change, Listing
+from spamcannibal.errors import AddrError, StoreError
+from spamcannibal.record import FLAG_NAMES, Change
 from spamcannibal.rows import LISTING_COLUMNS, listing_row, when
+from spamcannibal.store.search import Found, Wanted, search, time_of
 from spamcannibal.store.stores import Store
 
 PAGE_LIMIT = 1000
 DIFF_COLUMNS = ("key", "change", "before", "after", "time", "source", "text")
-
-_PAST = b"\xff" * 17  # behind an address: later than any key that begins with it
 
 limit_option = click.option(
     "--limit", type=click.IntRange(0), default=100, show_default=True, help="Show at most so many; 0 for all."
@@ -63,7 +61,7 @@ def find(ctx: click.Context, /, limit: int, as_json: bool, **wanted: Any) -> Non
         rows: list[dict[str, Any]] = []
         more = 0
         with progress(store.counts()["tarpit"], "looking") as step:
-            for key, listing, change in _found(store, wanted, step):
+            for key, listing, change in _found(store, _wanted(store, wanted), step):
                 if limit and len(rows) == limit:
                     more += 1
                 else:
@@ -119,71 +117,26 @@ def diff(ctx: click.Context, first: int, last: int | None, limit: int, as_json: 
     ctx.exit(1 if any(counts.values()) else 0)
 
 
-def _found(
-    store: Store, wanted: dict[str, Any], step: Callable[[int], None]
-) -> Iterator[tuple[bytes, Listing, Change | None]]:
-    """Yield the listings that pass all tests, in key order; the journal is read only for those that pass the rest."""
-    tests = _tests(store, wanted)
-    by_journal = wanted["text"] is not None or wanted["source"] is not None
-    after, end = _ends(wanted["within"])
-    while page := store.page("tarpit", after, PAGE_LIMIT):
-        step(len(page))
-        after = page[-1][0]
-        for key, listing in page:
-            if not all(test(key, listing) for test in tests):
-                continue
-            change = store.change(listing.seq)
-            if not by_journal or _says(change, wanted["text"], wanted["source"]):
-                yield key, listing, change
-        if end is not None and after > end:
+def _wanted(store: Store, given: dict[str, Any]) -> Wanted:
+    """Return what the options ask for."""
+    flag = next((bit for bit, name in FLAG_NAMES.items() if name == given["flag"]), 0)
+    try:
+        since_ms, until_ms = (None if given[n] is None else time_of(store, given[n]) for n in ("since", "until"))
+    except StoreError as error:
+        raise click.BadParameter(str(error)) from None
+    return Wanted(given["within"], given["text"] or "", given["source"] or "", given["code"], flag, since_ms, until_ms)
+
+
+def _found(store: Store, wanted: Wanted, step: Callable[[int], None]) -> Iterator[Found]:
+    """Yield the listings that are wanted, in key order."""
+    after: bytes | None = None
+    while True:
+        part = search(store, wanted, after, PAGE_LIMIT, PAGE_LIMIT)
+        step(part.looked)
+        yield from part.rows
+        after = part.after
+        if after is None:
             return
-
-
-def _ends(within: bytes | None) -> tuple[bytes | None, bytes | None]:
-    """Return two texts between which, in the store's order, all keys inside a prefix lie; None: no end."""
-    if within is None:
-        return None, None
-    addr, plen = split_key(within)
-    last = int.from_bytes(addr, "big") | (1 << (len(addr) * 8 - plen)) - 1
-    before = addr[:-1] if not addr[-1] else addr[:-1] + bytes((addr[-1] - 1,)) + _PAST
-    return before, last.to_bytes(len(addr), "big") + _PAST
-
-
-def _tests(store: Store, wanted: dict[str, Any]) -> list[Callable[[bytes, Listing], bool]]:
-    """Return the tests that need no journal."""
-    tests: list[Callable[[bytes, Listing], bool]] = []
-    if wanted["within"] is not None:
-        tests.append(lambda key, _: covers(wanted["within"], key))
-    if wanted["code"] is not None:
-        tests.append(lambda _, listing: listing.code == wanted["code"])
-    if wanted["flag"] is not None:
-        bit = next(bit for bit, name in FLAG_NAMES.items() if name == wanted["flag"])
-        tests.append(lambda _, listing: bool(listing.flags & bit))
-    if wanted["since"] is not None:
-        since_ms = _time_of(store, wanted["since"])
-        tests.append(lambda _, listing: listing.listed_ms >= since_ms)
-    if wanted["until"] is not None:
-        until_ms = _time_of(store, wanted["until"])
-        tests.append(lambda _, listing: listing.listed_ms <= until_ms)
-    return tests
-
-
-def _time_of(store: Store, moment_ms: int) -> int:
-    """Return a moment as a time, that of its change if it is a journal number."""
-    if moment_ms >= 0:
-        return moment_ms
-    change = store.change(-moment_ms)
-    if change is None:
-        raise click.BadParameter(f"the journal has no change number {-moment_ms}, its last is {store.last_seq()}")
-    return change.time_ms
-
-
-def _says(change: Change | None, text: str | None, source: str | None) -> bool:
-    if change is None:
-        return False
-    return (text is None or text.lower() in change.text.lower()) and (
-        source is None or fnmatchcase(change.source, source)
-    )
 
 
 def _moved_row(

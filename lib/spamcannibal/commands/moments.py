@@ -1,33 +1,25 @@
-"""Times on the command line: RFC 3339, a date, "2h" ago, or a journal number."""
+"""Times on the command line: moments (see ../moments.py) and durations."""
 
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING
 
 import click
 
 from spamcannibal.decode import DURATIONS, parse_quantity, shown
+from spamcannibal.moments import FORM, parse_moment
 
 if TYPE_CHECKING:
     from spamcannibal.store.stores import Store
 
-FORM = "a time such as 2026-11-24, 2026-11-24T10:30Z, 36h (ago), or a journal number such as #123"
 HELP = f"TIME is {FORM}; without a zone it is UTC."
 
 
 def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Read a moment as milliseconds since the epoch; a journal number as `-number`."""
-    if value is None:
-        return None
-    if value[:1] == "#" and value[1:].isascii() and value[1:].isdigit() and len(value) < 20:
-        return -int(value[1:])
-    ago_s = parse_quantity(value, {unit: factor for unit, factor in DURATIONS.items() if unit})
-    if ago_s is not None:
-        return max(0, int((datetime.now(UTC).timestamp() - ago_s) * 1000))
-    try:
-        time = datetime.fromisoformat(value)
-        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"got {shown(value)}, want {FORM}") from None
+    found = None if value is None else parse_moment(value, time.time())
+    if value is not None and found is None:
+        raise click.BadParameter(f"got {shown(value)}, want {FORM}")
+    return found
 
 
 def journal_number(store: "Store", moment_ms: int) -> int:

@@ -11,8 +11,23 @@ import msgspec
 from msgspec import Struct
 
 from spamcannibal.decode import Checks
-from spamcannibal.settings import activity, base, dnsbl, follow, gather, jobs, remote, robot, share, tarpit, trap, web
+from spamcannibal.settings import (
+    activity,
+    admin,
+    base,
+    dnsbl,
+    follow,
+    gather,
+    jobs,
+    remote,
+    robot,
+    share,
+    tarpit,
+    trap,
+    web,
+)
 from spamcannibal.settings.activity import ActivitySettings
+from spamcannibal.settings.admin import AdminSettings
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.follow import FollowSettings
@@ -39,6 +54,7 @@ CHECKS: Checks = {
     **activity.CHECKS,
     **trap.CHECKS,
     **web.CHECKS,
+    **admin.CHECKS,
 }
 
 
@@ -58,6 +74,7 @@ class Settings(Struct, frozen=True):
     activity: ActivitySettings = ActivitySettings()
     trap: TrapSettings = TrapSettings()
     web: WebSettings = WebSettings()
+    admin: AdminSettings = AdminSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 

@@ -22,7 +22,7 @@ def changes_since(store: Store, since_ms: int, limit: int) -> Iterator[Change]:
     at = store.last_seq()
     end = max(0, at - limit)
     while at > end:
-        page = store.env.read(partial(_page, store, at, min(PAGE_LIMIT, at - end)))
+        page = page_back(store, at, min(PAGE_LIMIT, at - end))
         recent = [change for change in page if change.time_ms >= since_ms]
         yield from recent
         if len(recent) < len(page) or not page:
@@ -30,8 +30,12 @@ def changes_since(store: Store, since_ms: int, limit: int) -> Iterator[Change]:
         at = page[-1].seq - 1
 
 
-def _page(store: Store, seq: int, limit: int) -> list[Change]:
+def page_back(store: Store, seq: int, limit: int) -> list[Change]:
     """Give up to `limit` changes up to `seq`, newest first."""
+    return store.env.read(partial(_page, store, seq, limit))
+
+
+def _page(store: Store, seq: int, limit: int) -> list[Change]:
     cursor = store.env.db("journal").cursor()
     try:
         row = cursor.set_range(layout.pack_seq(seq)) or cursor.last()
