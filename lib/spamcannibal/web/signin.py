@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from spamcannibal.addr import format_key, make_key, mask
 from spamcannibal.store.cabinet import Drawer
+from spamcannibal.store.env import Env
 from spamcannibal.web import lockout, passwords
 from spamcannibal.web.lockout import Count, Gate, Lock
 from spamcannibal.web.sessions import Sessions, Visit
@@ -16,6 +17,7 @@ from spamcannibal.web.site import Site
 from spamcannibal.web.users import User, Users, digest, is_name
 
 LIMIT = 20_000
+PAGE_LIMIT = 100
 SHARED = "*"
 NOBODY = "?"  # stands for all names that no user has: what is tried is not kept, it may be a password
 
@@ -48,7 +50,7 @@ class SignIn:
         self.sessions = Sessions(env, site.token, admin.idle_s, admin.session_s)
         self._site = site
         self._lock = Lock(admin.tries, admin.lock_s, admin.lock_max_s)
-        self._counts = Drawer(env, "attempt", Count, LIMIT)
+        self._counts = attempts(env)
         self._gate = Drawer(env, "gate", Gate, 1)
 
     def sign_in(self, tried: Try) -> Visit | Refused:
@@ -81,8 +83,7 @@ class SignIn:
 
     def unlock(self, name: str) -> int:
         """Forget all failed tries of a user; return of how many places."""
-        now = self._site.clock()
-        return forget_tries(self._counts, name, now)
+        return forget_tries(self._counts, name, self._site.clock())
 
     def _admit(self, id_: str, is_known: bool, now: float) -> int:
         """Count a try as failed, and return 0; or return the seconds to wait, and count nothing."""
@@ -126,12 +127,17 @@ class SignIn:
         return Refused("User, password or code are wrong.")
 
 
+def attempts(env: Env) -> Drawer[Count]:
+    """Return the counts of failed tries of a store, by `USER PLACE`."""
+    return Drawer(env, "attempt", Count, LIMIT)
+
+
 def forget_tries(counts: Drawer[Count], name: str, now: float) -> int:
     """Take the counts of a user away; return how many there were."""
     if not is_name(name):
         return 0
     gone = 0
-    while rows := [id_ for id_, _ in counts.page(f"{name} ", 100, now) if id_.startswith(f"{name} ")]:
+    while rows := [id_ for id_, _ in counts.page(f"{name} ", PAGE_LIMIT, now) if id_.startswith(f"{name} ")]:
         for id_ in rows:
             counts.take(id_, now)
         gone += len(rows)
