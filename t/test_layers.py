@@ -59,6 +59,7 @@ SHELLS = {
     "gather.courier",
     "gather.daemon",
     "gather.follower",
+    "gather.logfiles",
     "gather.server",
     "gather.sharer",
     "gather.sockets",

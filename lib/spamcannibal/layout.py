@@ -28,7 +28,9 @@ from typing import TypeVar
 
 from spamcannibal.errors import StoreError
 from spamcannibal.record import (
+    EXCLUDED,
     OWN_TEXT,
+    SHADOW,
     Action,
     Cause,
     Change,
@@ -72,6 +74,16 @@ def unpack_listing(data: bytes) -> Listing:
 def listing_state(data: bytes) -> int:
     """Give the state word of a tarpit value and nothing else: what fills the tables a million times."""
     return int(_STATE.unpack_from(data)[0])
+
+
+def is_shadow(data: bytes) -> bool:
+    """Tell whether a tarpit value is a listing on trial."""
+    return bool(data[4] >> 4 & SHADOW)
+
+
+def is_refusing(data: bytes) -> bool:
+    """Tell whether a tarpit value is a listing that refuses: no exception, not on trial."""
+    return not data[4] >> 4 & (EXCLUDED | SHADOW)
 
 
 def with_contact(data: bytes, contact_ms: int) -> bytes:

@@ -1,15 +1,15 @@
 """The listings that a replay goes against: those of the database, now or at a time, or those of a file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from spamcannibal.addr import listing_key
+from spamcannibal.addr import format_key, listing_key
 from spamcannibal.commands.common import open_store, printable, progress
 from spamcannibal.commands.moments import journal_number, moment
 from spamcannibal.errors import SpamCannibalError
@@ -98,3 +98,17 @@ def _of_file(settings: Settings, path: str) -> Against:
     if not len(tables):
         raise SpamCannibalError(f"--listings: nothing is listed in {path}")
     return Against(tables, name=Path(path).name)
+
+
+def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for JSON."""
+    texts = ((name, format_key(value) if isinstance(value, bytes) else value) for name, value in row.items())
+    return {name.replace(" ", "_"): value for name, value in texts}
+
+
+def size_of(files: Iterable[str]) -> int | None:
+    """Return the bytes of all files, None if one is a stream or packed."""
+    paths = [Path(file) for file in files]
+    if any(not path.is_file() or path.suffix in (".gz", ".xz", ".bz2") for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)

@@ -10,17 +10,17 @@ import click
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.checks import is_endpoint
 from spamcannibal.commands.common import dry_run_option, load_settings
+from spamcannibal.commands.patterns import read_signs
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.gather.courier import Courier
 from spamcannibal.gather.follower import LogFollower, Manner, Messenger
 from spamcannibal.gather.line import Report
-from spamcannibal.gather.signs import Signs, decode_signs
+from spamcannibal.gather.signs import Signs
 from spamcannibal.gather.tail import GRACE_S
 from spamcannibal.service import Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
 
-FILE_LIMIT_BYTES = 1 << 20
 POLL_S = 0.25
 
 
@@ -57,7 +57,7 @@ def command(ctx: click.Context, files: tuple[Path, ...], once: bool, from_start:
     manner = Manner(state_file, follow.oldest_s, follow.addresses, settings.guard.v6_prefix, from_start, grace_s)
     if follow.user and not dry_run:
         drop_privileges(follow.user)
-    follower = LogFollower(paths, _signs(settings), messenger, manner, log)
+    follower = LogFollower(paths, Signs(read_signs(settings)), messenger, manner, log)
     log.emit("START", service="follow", files=",".join(map(str, paths)), signs=len(follower.signs.all))
     with Signals() as signals:
         _run(ctx, follower, signals, log, once)
@@ -89,28 +89,12 @@ def _reload(ctx: click.Context, follower: LogFollower, log: EventLog) -> None:
     """Take new signs; if they are wrong, say so and keep the old ones."""
     notify("RELOADING=1")
     try:
-        follower.signs = _signs(load_settings(ctx))
+        follower.signs = Signs(read_signs(load_settings(ctx)))
     except ConfigError as error:
         log.emit("RELOAD", service="follow", result="refused", error=str(error))
     else:
         log.emit("RELOAD", service="follow", result="done", signs=len(follower.signs.all))
     notify("READY=1")
-
-
-def _signs(settings: Settings) -> Signs:
-    path, problems = settings.follow.signs, list[str]()
-    try:
-        with Path(path).open("rb") as file:
-            raw = file.read(FILE_LIMIT_BYTES + 1)
-    except OSError as error:
-        sample = "a sample is conf/log-signs.toml"
-        raise ConfigError(f"follow.signs: can't read {path}: {error.strerror}; {sample}") from None
-    if len(raw) > FILE_LIMIT_BYTES:
-        raise ConfigError(f"follow.signs: {path} is too long, want at most {FILE_LIMIT_BYTES} bytes")
-    signs = decode_signs(raw.decode("utf-8", "backslashreplace"), path, problems)
-    if problems:
-        raise ConfigError(*problems)
-    return Signs(signs)
 
 
 def _where(settings: Settings) -> tuple[bytes, int] | str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from spamcannibal.commands.against import against, at_option, listings_option
+from spamcannibal.commands.against import against, at_option, listings_option, plain
 from spamcannibal.commands.common import emit, json_option, load_settings, printable
 from spamcannibal.commands.moments import HELP
 
@@ -68,7 +68,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
     if options["picture"]:
         draw(options["picture"], replay, rows)
     if options["as_json"]:
-        click.echo(json.dumps({**told, "sources": list(map(_plain, rows))}, indent=2))
+        click.echo(json.dumps({**told, "sources": list(map(plain, rows))}, indent=2))
     else:
         for line in _lines(told):
             click.echo(printable(line))
@@ -76,13 +76,6 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
             click.echo()
             emit(rows, SOURCE_COLUMNS)
     ctx.exit(PARTIAL if read.damage or read.links else 0)
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    from spamcannibal.addr import format_key
-
-    texts = ((name, format_key(value) if isinstance(value, bytes) else value) for name, value in row.items())
-    return {name.replace(" ", "_"): value for name, value in texts}
 
 
 def _lines(told: dict[str, Any]) -> Iterator[str]:

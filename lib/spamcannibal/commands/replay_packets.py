@@ -1,7 +1,7 @@
 """Captures through the tarpit's decisions: reading, totals, sources as rows, and the picture of it."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import msgspec
 
 from spamcannibal._core import Replay, Trap
 from spamcannibal.addr import make_key, mask
-from spamcannibal.commands.against import Against
+from spamcannibal.commands.against import Against, size_of
 from spamcannibal.commands.common import progress
 from spamcannibal.commands.picture import written
 from spamcannibal.errors import SpamCannibalError
@@ -46,7 +46,7 @@ def run(found: Against, settings: Settings, files: Sequence[str], ports: Sequenc
         raise SpamCannibalError(f"tarpit: {error}") from None
     replay = Replay(trap, found.tables.listings, found.tables.shadows, ports, SOURCES_LIMIT)
     read = Read()
-    with progress(_size(files), "replaying") as step:
+    with progress(size_of(files), "replaying") as step:
         for file in files:
             capture = Capture(file, step)
             began = time.perf_counter()
@@ -153,11 +153,3 @@ def _secret(settings: Settings) -> bytes:
     except OSError:
         return bytes(SECRET_BYTES)
     return secret if len(secret) == SECRET_BYTES else bytes(SECRET_BYTES)
-
-
-def _size(files: Iterable[str]) -> int | None:
-    """Return the bytes of all files, None if one is a stream or packed."""
-    paths = [Path(file) for file in files]
-    if any(path.suffix == ".gz" or not path.is_file() for path in paths):
-        return None
-    return sum(path.stat().st_size for path in paths)

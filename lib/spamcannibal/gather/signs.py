@@ -19,8 +19,8 @@ In `examples` the address to be found is 192.0.2.7 or 2001:db8::7; lines of `oth
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -28,8 +28,8 @@ from spamcannibal.addr import parse_addr
 from spamcannibal.checks import LINE_FORM, is_line
 from spamcannibal.decode import Checks, Decoder, nearest, shown, shown_key
 from spamcannibal.errors import AddrError
+from spamcannibal.gather.finder import Finder
 
-LINE_LIMIT_BYTES = 8192
 SIGNS_LIMIT = 1000
 PLACES = {
     "{addr}": r"(?:IPv6:)?(?P<addr>[0-9A-Fa-f:.]{2,45})",
@@ -39,12 +39,20 @@ PLACES = {
 }
 
 
-class Sign(Struct, frozen=True):
-    """One kind of line, and what it says of the address in it."""
+class Patterned(Struct, frozen=True):
+    """One table of a file of patterns; inherited because that is how msgspec shares fields."""
 
     name: str
     find: str
     match: str
+
+
+P = TypeVar("P", bound=Patterned)
+
+
+class Sign(Patterned, frozen=True):
+    """One kind of line, and what it says of the address in it."""
+
     colour: Literal["black", "white", "yellow", "brown", "nobl"]
     reason: str
     times: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -67,75 +75,62 @@ class Signs:
 
     def __init__(self, signs: Sequence[Sign]) -> None:
         self.all = tuple(sign for sign in signs if sign.on)
-        self._by_find: dict[bytes, list[tuple[Sign, re.Pattern[bytes]]]] = {}
-        for sign in self.all:
-            self._by_find.setdefault(sign.find.encode(), []).append((sign, compiled(sign)))
-        # Longer texts first, or one that begins another would hide it.
-        finds = sorted(self._by_find, key=lambda find: (-len(find), find))
-        self._any = re.compile(b"|".join(map(re.escape, finds))) if finds else None
+        patterns = [(sign, sign.find, compiled(sign.match)) for sign in self.all]
+        self._finder: Finder[Sign, bytes] = Finder(patterns, lambda match: addr_of(match["addr"]))
 
     def look(self, block: bytes) -> Iterator[Shown]:
         """Yield the signs in a block of whole lines, in order; at most one for each text of a line."""
-        if self._any is None:
-            return
-        done = 0  # a line's texts are all looked at when the first is found
-        for found in self._any.finditer(block):
-            if found.start() < done:
-                continue
-            start = block.rfind(b"\n", 0, found.start()) + 1
-            end = block.find(b"\n", found.end())
-            done = end if end >= 0 else len(block)
-            if done - start <= LINE_LIMIT_BYTES:
-                yield from self._in_line(block[start:done])
-
-    def _in_line(self, line: bytes) -> Iterator[Shown]:
-        for find, signs in self._by_find.items():
-            if find not in line:
-                continue
-            for sign, pattern in signs:
-                match = pattern.match(line)
-                addr = _addr(match["addr"]) if match else None
-                if addr is not None:
-                    yield Shown(sign, addr, line)
-                    break
+        return (Shown(*found) for found in self._finder.look(block))
 
 
-def compiled(sign: Sign) -> re.Pattern[bytes]:
-    """Return a sign's pattern; re.error if it is none."""
-    pattern = sign.match
-    for place, meaning in PLACES.items():
+def compiled(pattern: str, places: Mapping[str, str] = PLACES) -> re.Pattern[bytes]:
+    """Return a pattern with its places filled in; re.error if it is none."""
+    for place, meaning in places.items():
         pattern = pattern.replace(place, meaning)
     return re.compile(pattern.encode())
 
 
 def decode_signs(text: str, file: str, problems: list[str]) -> list[Sign]:
     """Return the signs of a file's text; what is wrong goes into the problems, and leaves its sign out."""
+    return decode_tables(text, file, "sign", Sign, CHECKS, _wrong, problems)
+
+
+def decode_tables(
+    text: str,
+    file: str,
+    section: str,
+    kind: type[P],
+    checks: Checks,
+    wrong: Callable[[P], str],
+    problems: list[str],
+) -> list[P]:
+    """Return the tables [[section]] of a file's text as structs; `wrong` says what is wrong with one's pattern."""
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(f"{file}: not TOML: {error}")
         return []
-    for key in tables.keys() - {"sign"}:
-        problems.append(f"{file}: {shown_key(key)}: unknown section{nearest(key, ['sign'])}")
-    found = tables.get("sign", [])
+    for key in tables.keys() - {section}:
+        problems.append(f"{file}: {shown_key(key)}: unknown section{nearest(key, [section])}")
+    found = tables.get(section, [])
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
-        problems.append(f"{file}: sign: wrong value, got {shown(found)}, want tables: [[sign]]")
+        problems.append(f"{file}: {section}: wrong value, got {shown(found)}, want tables: [[{section}]]")
         return []
     if len(found) > SIGNS_LIMIT:
-        problems.append(f"{file}: sign: got {len(found)}, want at most {SIGNS_LIMIT}")
-    decoded = (_decode(table, file, f"sign[{i}]", problems) for i, table in enumerate(found[:SIGNS_LIMIT]))
-    return [sign for sign in decoded if sign is not None]
-
-
-def _decode(table: dict[str, Any], file: str, name: str, problems: list[str]) -> Sign | None:
-    before = len(problems)
-    made = Decoder(CHECKS, problems).table(Sign, {key: (value, file) for key, value in table.items()}, file, name)
-    if not isinstance(made, Sign) or len(problems) > before:
-        return None
-    wrong = _wrong(made)
-    if wrong:
-        problems.append(f"{file}: {name} ({made.name}).match: {wrong}")
-    return None if wrong else made
+        problems.append(f"{file}: {section}: got {len(found)}, want at most {SIGNS_LIMIT}")
+    made = []
+    for i, table in enumerate(found[:SIGNS_LIMIT]):
+        before, name = len(problems), f"{section}[{i}]"
+        values = {key: (value, file) for key, value in table.items()}
+        each = Decoder(checks, problems).table(kind, values, file, name)
+        if not isinstance(each, kind) or len(problems) > before:
+            continue
+        why = wrong(each)
+        if why:
+            problems.append(f"{file}: {name} ({each.name}).match: {why}")
+        else:
+            made.append(each)
+    return made
 
 
 def _wrong(sign: Sign) -> str:
@@ -145,13 +140,14 @@ def _wrong(sign: Sign) -> str:
     if not sign.match.startswith(("{syslog}", "{exim}")):
         return "want {syslog} or {exim} first, so that nothing of a peer's can stand before"
     try:
-        compiled(sign)
+        compiled(sign.match)
     except re.error as error:
         return f"not a regular expression: {error}"
     return ""
 
 
-def _addr(text: bytes) -> bytes | None:
+def addr_of(text: bytes) -> bytes | None:
+    """Return the address that a log line names, None if it is none."""
     try:
         return parse_addr(text.decode("ascii"))
     except AddrError:

@@ -13,7 +13,7 @@ from spamcannibal.addr import format_addr
 from spamcannibal.errors import SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.jobs.rules import Answer, Finding, Rules, by_pointers
-from spamcannibal.record import Cause
+from spamcannibal.record import SHADOW, Cause
 from spamcannibal.remote.verdict import Found, Pointers
 from spamcannibal.robot.plan import World
 from spamcannibal.store.stores import Hearsay, NewListing, Store
@@ -53,6 +53,10 @@ class Neighbours:
         self._ask = ask
         self._log = log
 
+    def _is_listed(self, addr: bytes) -> bool:
+        found = self._store.get(addr)
+        return found is not None and not found[1].flags & SHADOW
+
     def list_around(self, addrs: Sequence[bytes], source: str, world: World, now: float) -> int:
         """List the neighbours of some sources; give how many."""
         listings: list[NewListing] = []
@@ -60,7 +64,7 @@ class Neighbours:
         try:
             for addr in addrs[:SOURCES_LIMIT]:
                 for other, finding in find(addr, self._rules, self._ask):
-                    if self._store.get(other) is None and not world.forbidden(other):
+                    if not self._is_listed(other) and not world.forbidden(other):
                         world.admit(other, source)
                         listings.append(_listing(other, addr, finding, source, now))
         except Unavailable as error:

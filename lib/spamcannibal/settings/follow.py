@@ -13,6 +13,7 @@ from spamcannibal.decode import Checks
 class FollowSettings(Struct, frozen=True):
     files: tuple[str, ...] = ()
     signs: str = "log-signs.toml"
+    mails: str = "log-mails.toml"
     server: str = ""
     key_file: str = ""
     state_file: str = "/var/lib/spamcannibal-follow/places.json"
@@ -31,6 +32,7 @@ def resolved(follow: FollowSettings, base: Path) -> FollowSettings:
         follow,
         files=tuple(map(absolute, follow.files)),
         signs=absolute(follow.signs),
+        mails=absolute(follow.mails),
         server=absolute(follow.server),
         key_file=absolute(follow.key_file),
         state_file=absolute(follow.state_file),
@@ -40,6 +42,7 @@ def resolved(follow: FollowSettings, base: Path) -> FollowSettings:
 CHECKS: Checks = {
     (FollowSettings, "files"): (is_path, "a path"),
     (FollowSettings, "signs"): (is_path, "a path"),
+    (FollowSettings, "mails"): (is_path, "a path"),
     (FollowSettings, "server"): (lambda text: text == "" or is_path(text), "ADDRESS:PORT, a socket's path, or empty"),
     (FollowSettings, "key_file"): (lambda text: text == "" or is_path(text), "a path, or empty"),
     (FollowSettings, "state_file"): (lambda text: text == "" or is_path(text), "a path, or empty"),

@@ -9,7 +9,8 @@ transaction numbered is numbered again.
     unlist   tarpit, evidence, blcontrib and expiry go · journal · history keeps what went, for undo
 
 What was proven here (evidence) stands above what another list told us (blcontrib): hearsay does not change a proven
-listing, proof turns hearsay into a proven listing. Hearsay never carries the code 127.0.0.2.
+listing, proof turns hearsay into a proven listing. Hearsay never carries the code 127.0.0.2. A listing on trial
+(SHADOW) stands above nothing: what is listed for good takes its place, and confirms it if another source does so.
 """
 
 from typing import Any
@@ -18,11 +19,13 @@ import msgspec
 
 from spamcannibal import layout, record
 from spamcannibal.errors import Unavailable
-from spamcannibal.record import Action, Cause, Change, Contrib, Listing, Mode, Piece
+from spamcannibal.record import EXCLUDED, SHADOW, Action, Cause, Change, Contrib, Listing, Mode, Piece
 from spamcannibal.store.contacts import match, read_tally, touch, write_tally
 from spamcannibal.store.env import Env, Txn
 from spamcannibal.store.handles import LOADING_KEY, NAMES
+from spamcannibal.store.trial_rows import NAME, TRIAL, confirmed_key, pack_count, unpack_count
 
+UNASKED = frozenset({"admin", "promote", "load", "undo"})  # who says nothing about whether a trial is right
 Pieces = list[Piece]  # inside the class, `list` is the method
 
 
@@ -81,7 +84,9 @@ class Batch:
     def list(self, item: NewListing) -> int:
         """List or amend; give the journal record's number, or the one that already says so."""
         raw = self._tarpit.get(item.key, txn=self.txn)
-        if item.contrib is not None and raw is not None and self._evidence.exists(item.key, txn=self.txn):
+        is_trial = raw is not None and layout.is_shadow(raw) and not item.flags & SHADOW
+        is_hearsay = item.contrib is not None and not is_trial
+        if is_hearsay and raw is not None and self._evidence.exists(item.key, txn=self.txn):
             return layout.unpack_listing(raw).seq
         code = self._justify(item, is_new=raw is None)
         wanted = Wanted(code, item.mode, item.flags, item.expiry_ms, item.text)
@@ -111,6 +116,7 @@ class Batch:
         contrib, evidence = (self._take(store, key) for store in (self._blcontrib, self._evidence))
         self.tally.blcontrib -= contrib is not None
         self.tally.evidence -= evidence is not None
+        self._take(self._env.db(NAME), TRIAL + key)
         ended = Wanted(old.code, old.mode, old.flags, old.expiry_ms, reason)
         return self._journal(Action.UNLIST, key, ended, source, layout.pack_removed(contrib, evidence))
 
@@ -155,6 +161,11 @@ class Batch:
     def is_listed(self, key: bytes) -> bool:
         return bool(self._tarpit.exists(key, txn=self.txn))
 
+    def is_settled(self, key: bytes) -> bool:
+        """Tell whether a key is listed, and not only on trial."""
+        raw = self._tarpit.get(key, txn=self.txn)
+        return raw is not None and not layout.is_shadow(raw)
+
     def seq_of(self, key: bytes) -> int:
         """Give the number of a listing's newest change, 0 if the key is not listed."""
         raw = self._tarpit.get(key, txn=self.txn)
@@ -180,11 +191,23 @@ class Batch:
     def _change(self, key: bytes, old: Listing, wanted: "Wanted", source: str) -> int:
         if wanted == self._wanted(old):
             return old.seq
+        if old.flags & SHADOW and not wanted.flags & (SHADOW | EXCLUDED):
+            self._confirm(old, source)
         seq = self._journal(Action.AMEND, key, wanted, source)
         if old.expiry_ms and old.expiry_ms != wanted.expiry_ms:
             self._expiry.delete(layout.pack_seq(old.expiry_ms) + key, self.txn)
         self._put(key, wanted, seq, old.listed_ms, old.contact_ms)
         return seq
+
+    def _confirm(self, trial: Listing, source: str) -> None:
+        """Count that another source listed for good what was on trial; what people decide confirms nothing."""
+        raw = self._journals.get(layout.pack_seq(trial.seq), txn=self.txn)
+        by = layout.unpack_change(trial.seq, raw).source if raw else ""
+        if source.partition(":")[0] in UNASKED or source == by:
+            return
+        trials, row = self._env.db(NAME), confirmed_key(by)
+        had = trials.get(row, txn=self.txn)
+        trials.put(row, pack_count((unpack_count(had) if had else 0) + 1), self.txn)
 
     def _put(self, key: bytes, wanted: "Wanted", seq: int, listed_ms: int, contact_ms: int) -> None:
         said = (wanted.code, wanted.mode, wanted.flags)
@@ -215,6 +238,8 @@ class Batch:
             code = record.HEARSAY_CODE if item.code == record.PROVEN_CODE else item.code
             contrib = Contrib(code, item.expiry_ms, item.contrib.causes)
             self.tally.blcontrib += is_new or not self._blcontrib.exists(item.key, txn=self.txn)
+            if not is_new:
+                self.tally.evidence -= self._take(self._evidence, item.key) is not None  # of a trial that is over
             self._blcontrib.put(item.key, layout.pack_contrib(contrib), self.txn)
             return code
         body = item.text.encode("utf-8", "replace") if item.evidence is None else item.evidence

@@ -8,6 +8,7 @@
                     history of its key
     checked         has keys
     activity        its rows are of known kinds
+    trials          its rows are of known kinds
     tally           is what counting gives
 
 While a file's structure is verified everybody else waits at the gate; the comparison goes page by page.
@@ -22,7 +23,7 @@ from berkeleydb import db as bdb
 from spamcannibal import layout, record
 from spamcannibal.addr import format_key, split_key
 from spamcannibal.errors import SpamCannibalError
-from spamcannibal.store import activity_rows
+from spamcannibal.store import activity_rows, trial_rows
 from spamcannibal.store.batch import history_row
 from spamcannibal.store.cabinet import fault
 from spamcannibal.store.contacts import read_tally
@@ -133,6 +134,12 @@ def _cabinet(store: Store, row: Row) -> Iterator[str]:
         yield wrong
 
 
+def _trial(store: Store, row: Row) -> Iterator[str]:
+    wrong = trial_rows.problem(*row)
+    if wrong:
+        yield wrong
+
+
 def _activity(store: Store, row: Row) -> Iterator[str]:
     wrong = activity_rows.problem(*row)
     if wrong:
@@ -151,6 +158,7 @@ _CHECKS: dict[str, Callable[[Store, Row], Iterator[str]]] = {
     "checked": partial(_record, "checked"),
     "seen": _seen,
     "activity": _activity,
+    "trials": _trial,
     "cabinet": _cabinet,
 }
 

@@ -3,13 +3,13 @@
 A sighting is (addr, count, first_ms, last_ms). Of a listed address the most specific listing gets a newer time of last
 contact; anybody else gets an archive record, or an addition to it. What the table said when the packet came may be old
 by the time it is written, so the stores decide: an address that was listed meanwhile is not archived, one that was
-unlisted meanwhile is.
+unlisted meanwhile is. A listing on trial counts the sighting, and then all goes on as if it were not there.
 
 At most 1,000 records a transaction, in key order (pages are then touched one after another). A crash of the machine may
 lose the last second's; the death of processes loses nothing that was committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from spamcannibal import layout
 from spamcannibal.addr import make_key, mask
 from spamcannibal.record import Tally
 from spamcannibal.store.env import Env, Txn
+from spamcannibal.store.trial_rows import NAME, TRIAL, pack_trial, sighted, unpack_trial
 
 Sighting = tuple[bytes, int, int, int]
 
@@ -36,15 +37,19 @@ def write_tally(env: Env, txn: Txn, counters: Tally) -> None:
 
 def match(tarpit: Any, counters: Tally, addr: bytes, txn: Txn = None) -> tuple[bytes, bytes] | None:
     """Find the most specific listing over addr: its key and value. One look-up for each prefix length in use."""
+    return next(matches(tarpit, counters, addr, txn), None)
+
+
+def matches(tarpit: Any, counters: Tally, addr: bytes, txn: Txn = None) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the listings over addr, the most specific first: keys and values."""
     raw = tarpit.get(addr, txn=txn)
     if raw is not None:
-        return addr, raw
+        yield addr, raw
     for plen in prefix_lengths(counters, len(addr)):
         key = make_key(mask(addr, plen), plen)
         raw = tarpit.get(key, txn=txn)
         if raw is not None:
-            return key, raw
-    return None
+            yield key, raw
 
 
 def prefix_lengths(counters: Tally, size: int) -> list[int]:
@@ -76,6 +81,8 @@ def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
         raw = find(addr, txn=txn)
         if raw is not None or nets[len(addr)]:
             found = (addr, raw) if raw is not None else match(tarpit, counters, addr, txn)
+            if found is not None and layout.is_shadow(found[1]):
+                found = _sighted(env, txn, matches(tarpit, counters, addr, txn), (count, first_ms, last_ms))
             if found is not None:
                 touch(tarpit, txn, found, last_ms)
                 continue
@@ -85,6 +92,20 @@ def _note(env: Env, sightings: Sequence[Sighting], txn: Txn) -> None:
     if added:
         counters.archive += added
         write_tally(env, txn, counters)
+
+
+def _sighted(
+    env: Env, txn: Txn, found: Iterator[tuple[bytes, bytes]], seen: tuple[int, int, int]
+) -> tuple[bytes, bytes] | None:
+    """Count a sighting for the listings on trial up to the first that is none; give that one."""
+    tarpit, trials = env.db("tarpit"), env.db(NAME)
+    for key, raw in found:
+        if not layout.is_shadow(raw):
+            return key, raw
+        touch(tarpit, txn, (key, raw), seen[2])
+        had = trials.get(TRIAL + key, txn=txn)
+        trials.put(TRIAL + key, pack_trial(sighted(unpack_trial(had) if had else None, *seen)), txn)
+    return None
 
 
 def touch(tarpit: Any, txn: Txn, found: tuple[bytes, bytes], last_ms: int) -> None:

@@ -75,7 +75,8 @@ def known(store: Store, addrs: Sequence[bytes], keys: Sequence[bytes]) -> list[K
 
         def is_listed(addr: bytes) -> bool:
             around = (make_key(mask(addr, plen), plen) for plen in nets[len(addr)])
-            return any(tarpit.exists(key) for key in (addr, *around))
+            found = (tarpit.get(key) for key in (addr, *around))
+            return any(raw is not None and not layout.is_shadow(raw) for raw in found)
 
         notes = (checked.get(key) for key in keys)
         return [
@@ -93,7 +94,7 @@ def settle(store: Store, done: Settlement, now: float) -> None:
         store.guard.check(item.key)
 
     def write(batch: Batch) -> None:
-        new = [item for item in done.listings if not batch.is_listed(item.key)]
+        new = [item for item in done.listings if not batch.is_settled(item.key)]
         for item in new:
             batch.list(item)
         for addr in done.done:

@@ -82,6 +82,10 @@ def _lines(store: Store) -> Iterator[lines.AnyLine]:
         after = rows[-1][0]
     rows = store.env.read(lambda: scan(store.env.db("activity"), b"", ACTIVITY_LIMIT))
     yield from (lines.activity_line(*row) for row in rows)
+    after = None
+    while rows := store.raw_page("trials", after, PAGE_LIMIT):
+        yield from (lines.trial_line(*row) for row in rows)
+        after = rows[-1][0]
     seq = store.last_seq()
     yield from _listings(store)
     while len(changes := store.read(seq, PAGE_LIMIT)) == PAGE_LIMIT:
@@ -228,6 +232,8 @@ def _put_all(store: Store, batch: list[lines.Value], txn: Txn) -> None:
             cabinet.bring_back(store.env, value, txn)
         elif isinstance(value, lines.ActivityValue):
             store.env.db("activity").put(value.row, value.data, txn)
+        elif isinstance(value, lines.TrialValue):
+            store.env.db("trials").put(value.row, value.data, txn)
         elif isinstance(value, lines.HitsValue):
             store.env.db("meta").put(HITS_KEY, layout.pack_hits(value.hits), txn)
         else:

@@ -11,6 +11,7 @@
                                           "hits": how often each zone caused a listing
     seen                                  what the mail robot dealt with before, see seen.py
     activity                              what happened, as figures, see activity_rows.py
+    trials                                what is known of listings on trial, see trial_rows.py
     cabinet                               small records of the web pages: users, sessions, requests, see cabinet.py
 
 All are B-trees of 4 KiB pages, one file each, transactional. There is no lock subsystem: gate.py lets one thread of one
@@ -43,9 +44,10 @@ NAMES = (
     "seen",
     "cabinet",
     "activity",
+    "trials",
 )
 # What stores and backups of earlier releases lack: the first who opens such a store for writing adds it.
-ADDED = frozenset({"cabinet", "activity"})
+ADDED = frozenset({"cabinet", "activity", "trials"})
 FORMAT_KEY, FORMAT = b"format", b"2"
 LOADING_KEY = b"loading"
 MIB = 1 << 20

@@ -14,6 +14,7 @@ are milliseconds since the epoch, `body64` is base64 where a body is no UTF-8.
     {"record":"seen","row":"01…"}                       what the robot dealt with before: a row of seen.py, hexadecimal
     {"record":"kept","drawer":"user","id":"alice","until":0,"value":{…}}     a record of cabinet.py
     {"record":"activity","row":"0103…","value":[…]}     what happened: a row of activity_rows.py, its value as JSON
+    {"record":"trial","row":"01…","value":"01…"}        a listing on trial: a row of trial_rows.py, hexadecimal
     {"record":"checked","key":"192.0.2.8","time":…,"unknown":0}
     {"record":"hits","since":…,"passed":…,"never":…,"given_up":…,"zones":{"bl.example.org":12}}
     {"record":"end","lines":6,"floor":0}                changes up to floor may be missing: they were pruned
@@ -27,9 +28,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from spamcannibal.addr import format_addr, format_key, parse_addr, parse_key
-from spamcannibal.errors import WireError
+from spamcannibal.errors import StoreError, WireError
 from spamcannibal.record import FLAG_NAMES, Action, Cause, Change, Checked, Contact, Contrib, Hits, Listing, Mode, Piece
-from spamcannibal.store import activity_rows
+from spamcannibal.store import activity_rows, trial_rows
 
 FORMAT = 2
 _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
@@ -38,6 +39,7 @@ _FLAG_BITS = {name: bit for bit, name in FLAG_NAMES.items()}
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
 ActivityRow = Annotated[str, msgspec.Meta(pattern=r"^0[1-5]([0-9a-f]{2}){1,40}\Z")]
+Hex = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,500}\Z")]
 SeenRow = Annotated[str, msgspec.Meta(pattern=r"^0[12][0-9a-f]{80}\Z")]
 
 
@@ -129,6 +131,11 @@ class ActivityLine(Line, tag="activity"):
     value: msgspec.Raw
 
 
+class TrialLine(Line, tag="trial"):
+    row: Hex
+    value: Hex
+
+
 class KeptLine(Line, tag="kept"):
     drawer: Annotated[str, msgspec.Meta(pattern=r"^[a-z_]{1,32}\Z")]
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -144,7 +151,7 @@ class HitsLine(Line, tag="hits"):
     zones: dict[str, Number]
 
 
-Notes = CheckedLine | SeenLine | ActivityLine | KeptLine | HitsLine
+Notes = CheckedLine | SeenLine | ActivityLine | TrialLine | KeptLine | HitsLine
 AnyLine = HeadLine | ListingLine | GoneLine | ContactLine | ChangeLine | Notes | EndLine
 Why = tuple[Contrib | None, list[Piece]]
 
@@ -194,11 +201,16 @@ class ActivityValue(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class TrialValue(msgspec.Struct, frozen=True):
+    row: bytes
+    data: bytes
+
+
 class HitsValue(msgspec.Struct, frozen=True):
     hits: Hits
 
 
-NoteValue = CheckedValue | SeenValue | ActivityValue | KeptValue | HitsValue
+NoteValue = CheckedValue | SeenValue | ActivityValue | TrialValue | KeptValue | HitsValue
 Value = ListingValue | GoneValue | ContactValue | ChangeValue | NoteValue
 _decoder: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 encode = msgspec.json.Encoder().encode
@@ -248,6 +260,10 @@ def activity_line(row: bytes, data: bytes) -> ActivityLine:
     return ActivityLine(row.hex(), msgspec.Raw(activity_rows.to_json(row, data)))
 
 
+def trial_line(row: bytes, data: bytes) -> TrialLine:
+    return TrialLine(row.hex(), data.hex())
+
+
 def hits_line(hits: Hits) -> HitsLine:
     return HitsLine(hits.since_ms, hits.passed, hits.never, hits.given_up, hits.zones)
 
@@ -289,6 +305,8 @@ def _value(line: AnyLine) -> Value:
     if isinstance(line, ActivityLine):
         row = bytes.fromhex(line.row)
         return ActivityValue(row, activity_rows.from_json(row, bytes(line.value)))
+    if isinstance(line, TrialLine):
+        return _trial(line)
     if isinstance(line, KeptLine):
         return KeptValue(line.drawer, line.id, line.until, bytes(line.value))
     if isinstance(line, HitsLine):
@@ -307,6 +325,17 @@ def _value(line: AnyLine) -> Value:
     head = (line.seq, line.time, Action[line.action.upper()], parse_key(line.key))
     change = Change(*head, code, line.text, line.source, line.expiry, flags, mode)
     return ChangeValue(change, contrib, evidence)
+
+
+def _trial(line: TrialLine) -> TrialValue:
+    row, data = bytes.fromhex(line.row), bytes.fromhex(line.value)
+    try:
+        wrong = trial_rows.problem(row, data)
+    except StoreError as error:
+        wrong = str(error)
+    if wrong:
+        raise WireError(f"trial: {wrong}")
+    return TrialValue(row, data)
 
 
 def flag_names(flags: int) -> list[str]:
