@@ -151,7 +151,11 @@ def test_the_diary_of_the_dns_server_reaches_the_store(tmp_path, monkeypatch):
     activity = Activity(store.env)
     catch_up(store, activity, MS / 1000 + 99)
     days = (0, 1 << 40)
-    assert add_figures(value for _, value in activity.figures(3, *days)).counts == {"dns.NOERROR": 7, "dns.NXDOMAIN": 1}
+    assert add_figures(value for _, value in activity.figures(3, *days)).counts == {
+        "dns.NOERROR": 7,
+        "dns.NXDOMAIN": 1,
+        "dns.minutes": 3,
+    }
     assert add_lists(value for _, value in activity.lists(3, *days)).ranks == {"zones": rank({"bl.example": 5})}
     told = read_now((store.env.path / "dnsbl.now").read_bytes())
     assert told.counts == {"dns.NOERROR": 5}

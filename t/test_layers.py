@@ -96,6 +96,7 @@ SHELLS = {
     "tarpit.firewall",
     "tarpit.keep",
     "tarpit.replay",
+    "web.activity",
     "web.app",
     "web.home",
     "web.passwords",
@@ -109,6 +110,9 @@ SHELLS = {
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
     ("jobs.asker", "remote.verdict"),
+    ("web.activity", "activity.chart"),
+    ("web.activity", "activity.report"),
+    ("web.activity", "activity.tables"),
     ("dnsbl.diary", "activity.figures"),
     ("dnsbl.diary", "activity.now"),
     ("dnsbl.diary", "activity.spool"),
@@ -159,6 +163,8 @@ OUTSIDE = {
     "dkim": ("robot.dkimcheck",),
     "dns": ("robot.dkimcheck", "web.names"),
     "flask": ("web.",),
+    "jinja2": ("commands.", "web."),
+    "markupsafe": ("commands.", "web."),
     "dnslib": ("dnsbl.", "remote.query"),
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),

@@ -8,18 +8,20 @@ from collections.abc import Callable
 from mmap import PROT_READ, mmap
 from pathlib import Path
 
+from spamcannibal.activity.facts import SHOWN, Facts
 from spamcannibal.activity.figures import DAY, HOUR, LENGTH_S, MINUTE, Lists, add_lists, start_of
 from spamcannibal.activity.now import FILE_LIMIT_BYTES, FILES, Now, read_now
 from spamcannibal.activity.places import finder
-from spamcannibal.activity.report import SHOWN, Facts
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.jobs.location import Location
 from spamcannibal.remote import statefile
+from spamcannibal.rows import when
 from spamcannibal.settings import Settings
 from spamcannibal.store.activity import Activity, keep_of
 from spamcannibal.store.catchup import catch_up
 from spamcannibal.store.examine import hits
 from spamcannibal.store.stores import Store
+from spamcannibal.web.inert import inert
 
 HOURLY_DAYS = 3  # a report of so many days is told by hour
 FRESH_MS = 10_000
@@ -53,15 +55,22 @@ def gather(settings: Settings, store: Store, days: int, now: float, is_writer: b
         hours=hours,
         lists=_lists(activity, unit, since_s, until_s),
         minute=minutes[0] if minutes else None,
-        tarpit=read_fresh(Path(settings.store.path), "tarpit", now),
-        dnsbl=read_fresh(Path(settings.store.path), "dnsbl", now),
+        tarpit=read_fresh(store.env.path, "tarpit", now),
+        dnsbl=read_fresh(store.env.path, "dnsbl", now),
         gone=activity.gone(SHOWN),
         listings=store.counts()["tarpit"],
         remote=_remote(settings, store),
         country=countries(settings),
         hold_gap_ms=int(settings.activity.hold_gap_s * 1000),
         uncounted=left,
+        inert=inert,
     )
+
+
+def brief(time_ms: int) -> str | None:
+    """Give a time as people read it: to the minute, without its zone, which is UTC."""
+    text = when(time_ms)
+    return text[:16].replace("T", " ") if text else None
 
 
 def read_fresh(folder: Path, service: str, now: float) -> Now | None:

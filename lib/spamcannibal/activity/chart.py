@@ -61,7 +61,7 @@ def _top(section: Section) -> float:
     most = max((sum(row) if section.draw == "bars" else max(row, default=0.0) for row in rows), default=0.0)
     size = 1.0
     while size < most:
-        for factor in (1, 2, 4, 8):
+        for factor in (1, 2, 3, 4, 5, 6, 8):
             if size * factor >= most:
                 return size * factor
         size *= 10

@@ -16,13 +16,14 @@
 | connections.new, connections.seconds | connections that stutter took, and how long it held all of them |
 | sources.new, sources.gone | sources whose holding began, and ended |
 | lost.sources, lost.events | that were too many to be noted one by one |
+| dns.minutes | minutes that the DNS server noted: without one it is not known what it did |
 | dns.RCODE, dns.limited, dns.silent | replies by outcome, kept back by the rate limit, queries without a reply |
 | dns.type.TYPE | replies by type of query |
 | list.list, list.unlist, list.amend | changes of the list |
 
 | gauge | | ranking | what counts |
 |---|---|---|---|
-| sources | held | networks | packets of held sources by /24 or /48 |
+| sources | held; told by every tarpit that runs | networks | packets of held sources by /24 or /48 |
 | connections | held by stutter | ports | attempts of listed sources by our port |
 | | | zones | DNS replies by zone |
 | | | listed, unlisted | changes by their source |

@@ -1,56 +1,40 @@
 """The activity report: what the store keeps, and what is known besides, as sections to show. Pure.
 
-In: Facts. Out: sections in the order of reading, each a table, some of them with a drawing. Spans in which nothing was
-noted are unknown (no daemon ran), not zero.
+In: Facts. Out: sections in the order of reading, each a table, some of them with a drawing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from spamcannibal.activity.figures import HOUR, LENGTH_S, UNIT_NAMES, Figures, Hold, Lists, Ranking, add_figures
-from spamcannibal.activity.now import Now
+from spamcannibal.activity.facts import REPLIES, SHOWN, VERDICTS, Facts
+from spamcannibal.activity.figures import LENGTH_S, MINUTE, Figures, Hold, Ranking, add_figures
+from spamcannibal.activity.spans import by_hour, drawn
 from spamcannibal.activity.tables import Cell, Column, Section, Table
 from spamcannibal.addr import format_addr, parse_key, split_key
 
-SHOWN = 50  # rows of a list
-VERDICTS = ("held", "dropped", "observed", "passed", "unseen")
-REPLIES = {
-    "dns.NOERROR": "listed or other data",
-    "dns.NXDOMAIN": "not listed",
-    "dns.REFUSED": "refused",
-    "dns.SERVFAIL": "failed",
-    "dns.FORMERR": "malformed",
-    "dns.limited": "kept back by the rate limit",
-    "dns.silent": "without a reply",
+NETWORKS = "Packets of held sources by /24 (IPv6: /48)."
+PORTS = "Connection attempts of listed sources by our port."
+RATES = {
+    "packets a second of held sources": "packets.held",
+    "packets a second that passed": "packets.passed",
+    "bytes a second from listed sources": "bytes.in",
+    "bytes a second of our replies": "bytes.out",
+    "DNS replies a second": "",
 }
-DRAWN_REPLIES = ("dns.NOERROR", "dns.NXDOMAIN", "dns.REFUSED", "dns.limited")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a report is made of: spans of `unit` from `since_s` up to `until_s`, and the rest as of `now_ms`.
-
-    `hours` are the figures by hour, for the hours of the day; `country` names an address's country, None without a
-    database; `remote` has (list, state, hits); `uncounted` changes of the list are missing.
-    """
-
-    now_ms: int
-    unit: int
-    since_s: int
-    until_s: int
-    spans: Sequence[tuple[int, Figures]]
-    hours: Sequence[tuple[int, Figures]]
-    lists: Lists
-    minute: tuple[int, Figures] | None
-    tarpit: Now | None
-    dnsbl: Now | None
-    gone: Sequence[Hold]
-    listings: int
-    remote: Sequence[tuple[str, str, int | None]] = ()
-    country: Callable[[bytes], str | None] | None = None
-    hold_gap_ms: int = 600_000
-    uncounted: int = 0
+VERDICT_WORDS = {
+    "held": "held busy",
+    "dropped": "of listed sources dropped",
+    "observed": "of listed sources let pass by their mode",
+    "passed": "of others, which passed",
+    "unseen": "that passed unseen: the queue was too full",
+}
+HOLD_COLUMNS = (
+    Column("held since", "time"),
+    Column("last packet", "time"),
+    Column("held for", "span"),
+    Column("packets", "count"),
+    Column("port", "text"),
+)
 
 
 def sections(facts: Facts) -> list[Section]:
@@ -59,8 +43,8 @@ def sections(facts: Facts) -> list[Section]:
     found = [
         _now(facts),
         _totals(facts, total),
-        *_drawn(facts),
-        _by_hour(facts),
+        *drawn(facts),
+        by_hour(facts),
         _longest(facts),
         _ranked(facts, "networks", "Networks", ("network", "packets"), NETWORKS),
         *_countries(facts),
@@ -68,14 +52,10 @@ def sections(facts: Facts) -> list[Section]:
         _gone(facts),
         _dns(total),
         _ranked(facts, "zones", "DNS replies by zone", ("zone", "replies")),
-        _ranked(facts, "listed", "Listings by source", ("source", "listings"), _uncounted(facts)),
-        _ranked(facts, "unlisted", "Removals by source", ("source", "removals"), _uncounted(facts)),
+        _ranked(facts, "listed", "Listings by source", ("source", "listings"), facts.uncounted_words),
+        _ranked(facts, "unlisted", "Removals by source", ("source", "removals"), facts.uncounted_words),
     ]
     return [*found, _remote(facts)]
-
-
-NETWORKS = "Packets of held sources by /24 (IPv6: /48)."
-PORTS = "Connection attempts of listed sources by our port."
 
 
 def _now(facts: Facts) -> Section:
@@ -92,17 +72,8 @@ def _now(facts: Facts) -> Section:
     return Section("now", "Now", Table((Column("what"), Column("value", "decimal")), rows), note)
 
 
-RATES = {
-    "packets a second of held sources": "packets.held",
-    "packets a second that passed": "packets.passed",
-    "bytes a second from listed sources": "bytes.in",
-    "bytes a second of our replies": "bytes.out",
-    "DNS replies a second": "",
-}
-
-
 def _rates(minute: Figures) -> dict[str, float]:
-    seconds = LENGTH_S[1]
+    seconds = LENGTH_S[MINUTE]
     rates = {words: minute.counts.get(name, 0) / seconds for words, name in RATES.items()}
     rates["DNS replies a second"] = sum(minute.counts.get(name, 0) for name in REPLIES if name[4].isupper()) / seconds
     return rates
@@ -128,105 +99,10 @@ def _totals(facts: Facts, total: Figures) -> Section:
     return Section("totals", "In all", Table((Column("what"), Column("value", "count")), rows), note)
 
 
-VERDICT_WORDS = {
-    "held": "held busy",
-    "dropped": "of listed sources dropped",
-    "observed": "of listed sources let pass by their mode",
-    "passed": "of others, which passed",
-    "unseen": "that passed unseen: the queue was too full",
-}
-
-
-def _drawn(facts: Facts) -> Iterator[Section]:
-    """Yield what is told by span of time, and drawn."""
-    packets = _series(facts, {name: f"packets.{name}" for name in VERDICTS[:4]})
-    yield Section(
-        "packets", "Packets", packets, "Of listed sources: held, dropped, let pass by mode; and of others.", "bars"
-    )
-    bandwidth = _series(facts, {"from listed sources": "bytes.in", "of our replies": "bytes.out"}, "bytes")
-    yield Section("bandwidth", "Bytes", bandwidth, "", "lines", "bytes")
-    yield Section(
-        "sources", "Sources and connections held", _gauges(facts), "Means, and the most at one time.", "lines"
-    )
-    names = {REPLIES[name]: name for name in DRAWN_REPLIES}
-    yield Section("queries", "DNS replies", _series(facts, names), "", "bars")
-    changes = _series(facts, {"listings": "list.list", "removals": "list.unlist", "amendments": "list.amend"})
-    yield Section("changes", "Changes of the list", changes, _uncounted(facts), "bars")
-
-
-def _series(facts: Facts, names: Mapping[str, str], kind: "str" = "count") -> Table:
-    """Return counts by span."""
-    columns = (
-        Column(UNIT_NAMES[facts.unit], "time"),
-        *(Column(words, "bytes" if kind == "bytes" else "count") for words in names),
-    )
-    spans = dict(facts.spans)
-    rows = [
-        (start * 1000, *((spans[start].counts.get(name, 0) if start in spans else None) for name in names.values()))
-        for start in _starts(facts)
-    ]
-    return Table(columns, rows)
-
-
-def _gauges(facts: Facts) -> Table:
-    columns = (
-        Column(UNIT_NAMES[facts.unit], "time"),
-        Column("sources, mean", "decimal"),
-        Column("sources, most", "count"),
-        Column("connections, mean", "decimal"),
-        Column("connections, most", "count"),
-    )
-    rows: list[tuple[Cell, ...]] = []
-    spans = dict(facts.spans)
-    for start in _starts(facts):
-        gauges = spans[start].gauges if start in spans else {}
-        row: list[Cell] = [start * 1000]
-        for name in ("sources", "connections"):
-            gauge = gauges.get(name)
-            row += [round(gauge.mean, 2), int(gauge.most)] if gauge else [None, None]
-        rows.append(tuple(row))
-    return Table(columns, rows)
-
-
-def _starts(facts: Facts) -> range:
-    return range(facts.since_s, facts.until_s, LENGTH_S[facts.unit])
-
-
-def _by_hour(facts: Facts) -> Section:
-    """The hours of the day, added up over all days."""
-    hours: dict[int, list[Figures]] = {}
-    for start, figures in facts.hours:
-        hours.setdefault(start % LENGTH_S[3] // LENGTH_S[HOUR], []).append(figures)
-    rows: list[tuple[Cell, ...]] = []
-    for hour in range(24):
-        counts = add_figures(hours.get(hour, [])).counts
-        replies = sum(count for name, count in counts.items() if name in REPLIES)
-        row = (
-            f"{hour:02}:00",
-            counts.get("packets.held", 0),
-            counts.get("packets.passed", 0),
-            replies,
-            counts.get("list.list", 0),
-        )
-        rows.append(row if hour in hours else (row[0], None, None, None, None))
-    names = ("packets held", "packets passed", "DNS queries", "listings")
-    columns = (Column("hour (UTC)"), *(Column(name, "count") for name in names))
-    return Section("hours", "By hour of the day", Table(columns, rows))
-
-
 def _longest(facts: Facts) -> Section:
     columns = (Column("source"), *_place(facts), *HOLD_COLUMNS)
     rows = [_hold_row(facts, hold) for hold in facts.lists.holds[:SHOWN]]
     return Section("longest", "Held longest", Table(columns, rows), _gap_words(facts))
-
-
-HOLD_COLUMNS = (
-    Column("held since", "time"),
-    Column("last packet", "time"),
-    Column("held for", "span"),
-    Column("packets", "count"),
-    Column("port", "text"),
-)
 
 
 def _hold_row(facts: Facts, hold: Hold) -> tuple[Cell, ...]:
@@ -266,7 +142,7 @@ def _ranked(facts: Facts, name: str, title: str, columns: tuple[str, str], note:
     rows: list[tuple[Cell, ...]] = []
     for key, count in list(ranking.rows.items())[:SHOWN]:
         place = (_country(facts, split_key(parse_key(key))[0]),) if is_net else ()
-        rows.append((key, *place, count, count / ranking.total))
+        rows.append((facts.inert(key), *place, count, count / ranking.total))
     rest = ranking.total - sum(list(ranking.rows.values())[:SHOWN])
     if rest:
         rows.append(("all others", *((None,) if is_net else ()), rest, rest / ranking.total))
@@ -303,13 +179,10 @@ def _dns(total: Figures) -> Section:
     return Section("dns", "DNS queries", Table((Column("what"), Column("queries", "count")), rows))
 
 
-def _uncounted(facts: Facts) -> str:
-    return f"{facts.uncounted:,} changes are not counted yet." if facts.uncounted else ""
-
-
 def _remote(facts: Facts) -> Section:
+    rows: list[tuple[Cell, ...]] = [(facts.inert(name), facts.inert(how), count) for name, how, count in facts.remote]
     columns = (Column("list"), Column("state"), Column("listings caused", "count"))
     note = (
         "Other people's lists: whether their test entries answer as they should, and how often they caused a listing."
     )
-    return Section("remote", "Remote lists", Table(columns, [tuple(row) for row in facts.remote]), note)
+    return Section("remote", "Remote lists", Table(columns, rows), note)

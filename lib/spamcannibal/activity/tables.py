@@ -71,7 +71,7 @@ def shown(kind: Kind, cell: Cell, when: When) -> str:
         return shown_bytes(cell)
     if kind == "share":
         return f"{cell * 100:.1f} %"
-    return f"{cell:,.1f}" if kind == "decimal" else f"{int(cell):,}"
+    return f"{cell:,.1f}" if kind == "decimal" and isinstance(cell, float) else f"{int(cell):,}"
 
 
 def shown_span(span_ms: float) -> str:

@@ -84,9 +84,9 @@ class Diary:
         now, counted = time.time(), self._counts()
         counts, zones = (_growth(after, before) for after, before in zip(counted, self._told, strict=True))
         path = self._folder / SPOOL_FILE
-        if counts:
-            self._at = max(int(now * 1000), (self._at or _last(path)) + 1)
-            _append(path, pack_line(Line(self._at, self._minute, counts, {"zones": rank(zones)})))
+        counts["dns.minutes"] = 1
+        self._at = max(int(now * 1000), (self._at or _last(path)) + 1)
+        _append(path, pack_line(Line(self._at, self._minute, counts, {"zones": rank(zones)})))
         self._told, self._minute = counted, start_of(MINUTE, now)
 
 
