@@ -26,7 +26,7 @@ LIB = ROOT / "lib"
 CORE = LIB / "spamcannibal" / "core"
 
 GROUND = {"", "addr", "checks", "config", "decode", "errors", "events", "layout", "ranges", "record", "settings"}
-HOST = {"service"}
+HOST = {"service", "sockets"}
 SHELLS = {
     "doctor.host",
     "doctor.reach",
@@ -62,7 +62,6 @@ SHELLS = {
     "gather.logfiles",
     "gather.server",
     "gather.sharer",
-    "gather.sockets",
     "gather.tail",
     "gather.writer",
     "jobs.blcheck",

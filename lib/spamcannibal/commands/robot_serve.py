@@ -27,7 +27,7 @@ def serve(ctx: click.Context) -> None:
     settings = load_settings(ctx)
     robot, log = settings.robot, EventLog(sys.stderr, settings.log.format)
     with Signals() as signals, ExitStack() as stack:
-        sock = lmtp.listen(robot.lmtp, group_id(robot.lmtp_group))
+        sock = lmtp.bound(robot.lmtp, group_id(robot.lmtp_group))
         stack.callback(sock.close)
         if robot.user:
             drop_privileges(robot.user)

@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 import click
 
+from spamcannibal.addr import parse_endpoint
 from spamcannibal.breaker import Caps
 from spamcannibal.commands.common import load_settings, open_store, read_never_list
 from spamcannibal.commands.received import read_ours
@@ -15,13 +16,13 @@ from spamcannibal.events import EventLog
 from spamcannibal.robot.catcher import Catcher, Manner, Rules
 from spamcannibal.robot.plan import Terms
 from spamcannibal.robot.redact import Rules as Redaction
-from spamcannibal.robot.smtploop import listen_tcp
 from spamcannibal.robot.spamtrap import Bounds, Traps
 from spamcannibal.robot.trapserver import Limits, Server
 from spamcannibal.robot.world import BREAKER_AGE_S, Breakers
 from spamcannibal.service import Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.settings.trap import TrapSettings
+from spamcannibal.sockets import bind
 from spamcannibal.store.stores import Store
 
 TURN_S = 1.0
@@ -37,7 +38,7 @@ def serve(ctx: click.Context, observe: bool) -> None:
     _check(trap)
     log = EventLog(sys.stderr, settings.log.format)
     with Signals() as signals, ExitStack() as stack:
-        socks = [stack.enter_context(closing(listen_tcp(where, "trap.listen"))) for where in trap.listen]
+        socks = [stack.enter_context(bind(*parse_endpoint(where), "trap.listen")) for where in trap.listen]
         if trap.user:
             drop_privileges(trap.user)
         store = stack.enter_context(closing(open_store(settings)))

@@ -17,10 +17,10 @@ from spamcannibal.commands.explain import zone_kinds
 from spamcannibal.config import load
 from spamcannibal.errors import SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
-from spamcannibal.gather.sockets import bind, bind_local, shown
 from spamcannibal.robot.mailout import Mailer
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
+from spamcannibal.sockets import bind, bind_local, owner_of, shown
 from spamcannibal.web.app import create_app
 from spamcannibal.web.names import Resolved
 from spamcannibal.web.site import Site
@@ -112,7 +112,9 @@ def _application() -> Any:
 
 
 def _bound(text: str, mode: str, user: str) -> Any:
-    return bind(*parse_endpoint(text)) if is_endpoint(text) else bind_local(text, mode, user)
+    if is_endpoint(text):
+        return bind(*parse_endpoint(text), "web.listen")
+    return bind_local(text, "web.listen", int(mode, 8), owner_of(user, "web.user"))
 
 
 def _reload(ctx: click.Context, stack: ExitStack, server: _Server, log: EventLog) -> Site | None:

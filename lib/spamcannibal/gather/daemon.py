@@ -31,7 +31,6 @@ from spamcannibal.gather.desk import Desk, Manner
 from spamcannibal.gather.reporters import Peer, Reporters
 from spamcannibal.gather.server import Limits, Log, Server
 from spamcannibal.gather.sink import Sink, World
-from spamcannibal.gather.sockets import bind, bind_local, raise_descriptors, shown
 from spamcannibal.gather.standing import Standing
 from spamcannibal.gather.tally import Tally
 from spamcannibal.gather.writer import Writer
@@ -40,6 +39,7 @@ from spamcannibal.record import Action, Change
 from spamcannibal.service import Signals, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.settings.gather import GatherSettings
+from spamcannibal.sockets import bind, bind_local, owner_of, raise_descriptors, shown
 from spamcannibal.store.follow import Follower
 from spamcannibal.store.recent import listed_since
 from spamcannibal.store.reports import PEER, SOURCE
@@ -109,12 +109,13 @@ class Daemon:
         """Take the addresses, as whoever may do that."""
         gather = self._settings.gather
         raise_descriptors(gather.connections + SPARE_DESCRIPTORS)
-        for endpoints, has_tls in ((gather.listen, False), (gather.tls_listen, True)):
+        for name, endpoints, has_tls in (("listen", gather.listen, False), ("tls_listen", gather.tls_listen, True)):
             for text in endpoints:
-                self._sockets.append((self._held.enter_context(bind(*parse_endpoint(text))), has_tls))
+                self._sockets.append((self._held.enter_context(bind(*parse_endpoint(text), f"gather.{name}")), has_tls))
         if gather.socket:
-            local = self._held.enter_context(bind_local(gather.socket, gather.socket_mode, gather.user))
-            self._sockets.append((local, False))
+            owner = owner_of(gather.user, "gather.user")
+            local = bind_local(gather.socket, "gather.socket", int(gather.socket_mode, 8), owner)
+            self._sockets.append((self._held.enter_context(local), False))
             self._path = gather.socket
 
     def load(self, store: Store, progress: Callable[[int], None]) -> None:

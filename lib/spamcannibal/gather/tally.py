@@ -31,6 +31,7 @@ its reason. The order in which reports come does not matter, only their times (b
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from math import exp2
 from typing import Any
 
 from spamcannibal.gather.decision import EXCUSES, ORDER, Account, Decision, Parts, Terms, Voice
@@ -66,7 +67,7 @@ class _Reporter:
 
     def lately(self, now: float) -> float:
         """Return how many keys he named lately, by now."""
-        return self.named * 2.0 ** -(max(0.0, now - self.since) / NAMED_HALF_LIFE_S)
+        return self.named * exp2(-max(0.0, now - self.since) / NAMED_HALF_LIFE_S)
 
     def name(self, key: bytes, now: float) -> None:
         """Take a key that he names for the first time."""

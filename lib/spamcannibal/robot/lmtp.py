@@ -9,20 +9,18 @@ in its place.
 """
 
 import asyncio
-import os
 import socket
-import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import Envelope, Session
 
-from spamcannibal.errors import ConfigError, Unsupported
+from spamcannibal.addr import parse_endpoint
 from spamcannibal.robot.outcome import EXIT_DEFERRED, EXIT_DONE, Outcome
-from spamcannibal.robot.smtploop import BACKLOG, SmtpLoop, listen_tcp, read_content
+from spamcannibal.robot.smtploop import SmtpLoop, read_content
+from spamcannibal.sockets import bind, bind_local
 
 WORKERS = 2
 RECIPIENTS_LIMIT = 100
@@ -37,40 +35,11 @@ def reply(outcome: Outcome) -> str:
     return f"{code} {text[:400]}"
 
 
-def listen(where: str, group_id: int = -1) -> socket.socket:
-    """Return a listening socket at a path (for owner and group) or endpoint; Unsupported if somebody listens there."""
-    if not where.startswith("/"):
-        return listen_tcp(where, "robot.lmtp")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _clear(where)
-        sock.bind(where)
-        os.chown(where, -1, group_id)
-        Path(where).chmod(0o660)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise Unsupported(f"robot.lmtp: can't listen on {where}: {error.strerror}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _clear(path: str) -> None:
-    """Remove the socket that a dead process left."""
-    try:
-        if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            raise ConfigError(f"robot.lmtp: {path} is there and no socket; remove it, or name another path")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
-            return
-    raise Unsupported(f"robot.lmtp: somebody listens on {path} already")
+def bound(where: str, group_id: int = -1) -> socket.socket:
+    """Return a socket bound to a path, for owner and group, or to an endpoint; Unsupported if there can't be one."""
+    if where.startswith("/"):
+        return bind_local(where, "robot.lmtp", owner=(-1, group_id))
+    return bind(*parse_endpoint(where), "robot.lmtp")
 
 
 class Handler:

@@ -1,4 +1,4 @@
-"""What our SMTP servers share (the robot's LMTP, the spam trap): sockets, a thread with the event loop, reading mail.
+"""What our SMTP servers share (the robot's LMTP, the spam trap): a thread with the event loop, reading mail.
 
 The thread only moves bytes; whoever deals with messages does that in threads of his own.
 """
@@ -10,11 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from spamcannibal.addr import parse_endpoint
-from spamcannibal.errors import Unsupported
-
 STOP_S = 20.0
-BACKLOG = 64
 
 
 class Content(NamedTuple):
@@ -46,25 +42,8 @@ async def read_content(reader: asyncio.StreamReader, keep_bytes: int, most_bytes
             return Content(bytes(kept), size)
 
 
-def listen_tcp(where: str, setting: str) -> socket.socket:
-    """Return a listening socket at ADDRESS:PORT; Unsupported, in the name of a setting, if there can't be one."""
-    addr, port = parse_endpoint(where)
-    family = socket.AF_INET if len(addr) == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((socket.inet_ntop(family, addr), port))
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise Unsupported(f"{setting}: can't listen on {where}: {error.strerror}") from None
-    return sock
-
-
 class SmtpLoop:
-    """A server on listening sockets, from `start` to `stop`; `converse` makes a connection's protocol."""
+    """A server on bound sockets, from `start` to `stop`; `converse` makes a connection's protocol."""
 
     def __init__(
         self,
