@@ -4,15 +4,30 @@ In: the store, a zone's kind by name, an address, and perhaps the number of the 
 Account, of facts only; commands and pages say them in their own ways. A few dozen look-ups, whatever the store's size.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from spamcannibal.addr import make_key, mask
+from spamcannibal.addr import format_addr, format_key, make_key, mask
 from spamcannibal.dnsbl.colours import COLOURS, Kind, answer_code
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.errors import NeverListed
-from spamcannibal.record import EXCLUDED, SHADOW, Action, Change, Checked, Contact, Contrib, Listing, Mode, Piece
+from spamcannibal.record import (
+    EXCLUDED,
+    FLAG_NAMES,
+    SHADOW,
+    Action,
+    Change,
+    Checked,
+    Contact,
+    Contrib,
+    Listing,
+    Mode,
+    Piece,
+)
+from spamcannibal.rows import change_row, contrib_row, piece_row, when
+from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 from spamcannibal.store.timeline import listing_at
 
@@ -152,3 +167,77 @@ def _checked(store: Store, keys: Iterable[bytes]) -> Checked | None:
     """Find when the address, or the network that would be listed for it, was examined last."""
     found = [checked for checked in store.records("checked", list(keys)) if checked is not None]
     return max(found, key=lambda checked: checked.checked_ms, default=None)
+
+
+def document(account: Account, settings: Settings) -> dict[str, Any]:
+    """Return an account as plain values: what `explain --json` prints."""
+    return {
+        "address": format_addr(account.addr),
+        "decision": account.decision,
+        "mode": mode_name(account.mode, settings) if account.matches else None,
+        "never_list": account.never,
+        "seq": account.seq,
+        "matches": [_match_row(match) for match in account.matches],
+        "dns": [_answer_row(answer) for answer in account.answers],
+        "contact": _contact_row(account),
+        "checked": {"time": when(account.checked.checked_ms), "unknown": account.checked.unknown}
+        if account.checked
+        else None,
+        "history": [{"key": format_key(change.key), **change_row(change)} for change in account.history],
+        "would_list": list(ways(account, settings)) if not account.matches else [],
+    }
+
+
+def _match_row(match: Match) -> dict[str, Any]:
+    change, listing = match.change, match.listing
+    return {
+        "key": format_key(match.key),
+        "code": format_addr(change.code),
+        "mode": change.mode.name.lower(),
+        "flags": [name for bit, name in FLAG_NAMES.items() if change.flags & bit],
+        "listed": when(listing.listed_ms) if listing else None,
+        "contact": when(listing.contact_ms) if listing else None,
+        "expires": when(change.expiry_ms),
+        "source": change.source,
+        "text": change.text,
+        "seq": change.seq,
+        "contrib": contrib_row(match.contrib),
+        "evidence": [piece_row(piece) for piece in match.evidence],
+    }
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    code, key = answer.code, answer.key
+    return {
+        "zone": answer.zone,
+        "code": format_addr(code) if code else None,
+        "by": format_key(key) if key is not None else None,
+    }
+
+
+def _contact_row(account: Account) -> dict[str, Any] | None:
+    contact = account.contact
+    if contact is None:
+        return None
+    return {"count": contact.count, "first": when(contact.first_ms), "last": when(contact.last_ms)}
+
+
+def mode_name(mode: Mode, settings: Settings) -> str:
+    return settings.tarpit.mode if mode is Mode.DEFAULT else mode.name.lower()
+
+
+def ways(account: Account, settings: Settings) -> Iterator[str]:
+    """Yield what would list an address that is not."""
+    if account.never:
+        yield "nothing, while the never-list has it"
+        return
+    if settings.remote.lists:
+        when_seen = "is due" if account.contact else "once it connects"
+        lists, threshold = settings.remote.lists, settings.jobs.threshold
+        yield f"blcheck ({when_seen}), if of {len(lists)} remote lists those that have it weigh {threshold:g} or more"
+    if settings.robot.submitter:
+        yield f"a signed report to the robot by one of {len(settings.robot.submitter)} submitters"
+    if settings.gather.reporter:
+        gather = settings.gather
+        yield f"reports of mail servers that weigh {gather.black_weight:g} within {gather.within_s:g} s"
+    yield "spamcannibal list add"

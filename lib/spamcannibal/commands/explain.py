@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import click
 
@@ -12,9 +11,9 @@ from spamcannibal.addr import format_addr, format_key, parse_addr
 from spamcannibal.commands.common import json_option, load_settings, open_store, printable
 from spamcannibal.commands.moments import HELP, journal_number, moment
 from spamcannibal.dnsbl.colours import Kind, kind_of
-from spamcannibal.explain import Account, Answer, Match, explain
-from spamcannibal.record import FLAG_NAMES, SHADOW, Mode
-from spamcannibal.rows import change_row, contrib_row, piece_row, when
+from spamcannibal.explain import Account, Answer, Match, document, explain, mode_name, ways
+from spamcannibal.record import FLAG_NAMES, SHADOW
+from spamcannibal.rows import when
 from spamcannibal.settings import Settings
 
 HISTORY_SHOWN = 10
@@ -45,7 +44,7 @@ def command(ctx: click.Context, addresses: tuple[str, ...], at_ms: int | None, a
         seq = None if at_ms is None else journal_number(store, at_ms)
         accounts = [explain(store, zones, addr, seq) for addr in packed]
     if as_json:
-        click.echo(json.dumps([_document(account, settings) for account in accounts], indent=2))
+        click.echo(json.dumps([document(account, settings) for account in accounts], indent=2))
     else:
         for account in accounts:
             _say(_lines(account, settings, at_ms is not None))
@@ -59,58 +58,6 @@ def zone_kinds(settings: Settings) -> dict[str, Kind]:
         kinds[zone.name] = kind_of("", zone.promiscuous, zone.sunset)
         kinds |= {f"{colour}.{zone.name}": kind_of(colour, False, zone.sunset) for colour in zone.colours}
     return kinds
-
-
-def _document(account: Account, settings: Settings) -> dict[str, Any]:
-    return {
-        "address": format_addr(account.addr),
-        "decision": account.decision,
-        "mode": _mode(account.mode, settings) if account.matches else None,
-        "never_list": account.never,
-        "seq": account.seq,
-        "matches": [_match(match) for match in account.matches],
-        "dns": [_answer(answer) for answer in account.answers],
-        "contact": _contact(account),
-        "checked": {"time": when(account.checked.checked_ms), "unknown": account.checked.unknown}
-        if account.checked
-        else None,
-        "history": [{"key": format_key(change.key), **change_row(change)} for change in account.history],
-        "would_list": list(_ways(account, settings)) if not account.matches else [],
-    }
-
-
-def _match(match: Match) -> dict[str, Any]:
-    change, listing = match.change, match.listing
-    return {
-        "key": format_key(match.key),
-        "code": format_addr(change.code),
-        "mode": change.mode.name.lower(),
-        "flags": [name for bit, name in FLAG_NAMES.items() if change.flags & bit],
-        "listed": when(listing.listed_ms) if listing else None,
-        "contact": when(listing.contact_ms) if listing else None,
-        "expires": when(change.expiry_ms),
-        "source": change.source,
-        "text": change.text,
-        "seq": change.seq,
-        "contrib": contrib_row(match.contrib),
-        "evidence": [piece_row(piece) for piece in match.evidence],
-    }
-
-
-def _answer(answer: Answer) -> dict[str, Any]:
-    code, key = answer.code, answer.key
-    return {
-        "zone": answer.zone,
-        "code": format_addr(code) if code else None,
-        "by": format_key(key) if key is not None else None,
-    }
-
-
-def _contact(account: Account) -> dict[str, Any] | None:
-    contact = account.contact
-    if contact is None:
-        return None
-    return {"count": contact.count, "first": when(contact.first_ms), "last": when(contact.last_ms)}
 
 
 def _lines(account: Account, settings: Settings, is_past: bool) -> Iterator[tuple[str, str]]:
@@ -129,7 +76,7 @@ def _lines(account: Account, settings: Settings, is_past: bool) -> Iterator[tupl
         times = f", no answer {account.checked.unknown} times" if account.checked.unknown else ""
         yield "examined", f"{when(account.checked.checked_ms)} by blcheck{times}"
     if not account.matches:
-        for way in _ways(account, settings):
+        for way in ways(account, settings):
             yield "would list", way
     for change in account.history[-HISTORY_SHOWN:]:
         said = f" {change.text}" if change.text else ""
@@ -146,15 +93,11 @@ def _headline(account: Account, settings: Settings, is_past: bool) -> str:
         return f"{verb} not listed: its packets pass{before}"
     by = format_key(deciding.key)
     if account.decision == "refused":
-        return f"{verb} refused ({_mode(account.mode, settings)}), by {by}"
+        return f"{verb} refused ({mode_name(account.mode, settings)}), by {by}"
     if account.decision == "observed":
         return f"{verb} listed by {by}, but only observed: its packets pass"
     is_shadow = deciding.change.flags & SHADOW
     return f"passes: {by} is {'only counted (shadow)' if is_shadow else 'an exception (excluded)'}"
-
-
-def _mode(mode: Mode, settings: Settings) -> str:
-    return settings.tarpit.mode if mode is Mode.DEFAULT else mode.name.lower()
 
 
 def _match_lines(match: Match) -> Iterator[tuple[str, str]]:
@@ -183,23 +126,6 @@ def _answer_line(answer: Answer) -> str:
     return f"{answer.zone}: {format_addr(answer.code)}" + (
         f" by {format_key(answer.key)}" if answer.key else " (test point)"
     )
-
-
-def _ways(account: Account, settings: Settings) -> Iterator[str]:
-    """Yield what would list an address that is not."""
-    if account.never:
-        yield "nothing, while the never-list has it"
-        return
-    if settings.remote.lists:
-        when_seen = "is due" if account.contact else "once it connects"
-        lists, threshold = settings.remote.lists, settings.jobs.threshold
-        yield f"blcheck ({when_seen}), if of {len(lists)} remote lists those that have it weigh {threshold:g} or more"
-    if settings.robot.submitter:
-        yield f"a signed report to the robot by one of {len(settings.robot.submitter)} submitters"
-    if settings.gather.reporter:
-        gather = settings.gather
-        yield f"reports of mail servers that weigh {gather.black_weight:g} within {gather.within_s:g} s"
-    yield "spamcannibal list add"
 
 
 def _say(lines: Iterator[tuple[str, str]]) -> None:
