@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from spamcannibal import __version__
+from spamcannibal import __version__, neverfile
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.commands import COMMANDS, common, main
 from spamcannibal.errors import ConfigError, NeverListed, StoreError, Unavailable
@@ -176,7 +176,7 @@ def settings_with(tmp_path, never_list, **guard):
 
 
 def test_the_guard_is_read_when_a_writer_asks(tmp_path):
-    guard = common.LazyGuard(settings_with(tmp_path, "@private\n@own\n", own_names=("127.9.9.9",)))
+    guard = neverfile.LazyGuard(settings_with(tmp_path, "@private\n@own\n", own_names=("127.9.9.9",)))
     guard.check(parse_addr("192.0.2.1"))
     for text in ("10.1.2.3", "127.0.0.1", "127.9.9.9"):
         with pytest.raises(NeverListed):
@@ -200,7 +200,7 @@ def test_the_opened_store_is_guarded_by_the_never_list(tmp_path):
 def test_nothing_is_listed_without_a_never_list(tmp_path):
     settings = settings_with(tmp_path, "")
     (tmp_path / "never-list").unlink()
-    guard = common.LazyGuard(settings)
+    guard = neverfile.LazyGuard(settings)
     for _ in range(2):
         with pytest.raises(ConfigError, match="can't read"):
             guard.check(parse_addr("192.0.2.1"))
@@ -208,19 +208,19 @@ def test_nothing_is_listed_without_a_never_list(tmp_path):
 
 def test_nothing_is_listed_while_an_own_name_has_no_address(tmp_path):
     # A name that no resolver is ever asked for: a label may hold 63 bytes.
-    guard = common.LazyGuard(settings_with(tmp_path, "@own\n", own_names=("x" * 70 + ".invalid",)))
+    guard = neverfile.LazyGuard(settings_with(tmp_path, "@own\n", own_names=("x" * 70 + ".invalid",)))
     with pytest.raises(Unavailable, match=r"guard\.own_names"):
         guard.check(parse_addr("192.0.2.1"))
 
 
 def test_the_hosts_own_addresses_are_its_loopback_at_least():
-    assert parse_addr("127.0.0.1") in set(common.host_addresses())
+    assert parse_addr("127.0.0.1") in set(neverfile.host_addresses())
 
 
 def test_a_kernel_without_a_protocol_has_no_addresses_of_it(tmp_path):
-    assert list(common.host_addresses(tmp_path)) == []
+    assert list(neverfile.host_addresses(tmp_path)) == []
     (tmp_path / "if_inet6").write_text("00000000000000000000000000000001 01 80 10 80 lo\n")
-    assert list(common.host_addresses(tmp_path)) == [parse_addr("::1")]
+    assert list(neverfile.host_addresses(tmp_path)) == [parse_addr("::1")]
 
 
 @pytest.mark.parametrize("text", ["plain", "ü", "\x1b[2J", "\u202e", "a\nb", "\ud800"])

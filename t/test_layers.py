@@ -31,6 +31,7 @@ SHELLS = {
     "doctor.host",
     "doctor.reach",
     "explain",
+    "neverfile",
     "happenings",
     "dnsbl.export.figures",
     "dnsbl.export.files",

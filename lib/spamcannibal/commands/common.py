@@ -3,26 +3,22 @@
 import getpass
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from spamcannibal.addr import format_key, parse_addr
+from spamcannibal.addr import format_key
 from spamcannibal.config import load
-from spamcannibal.errors import AddrError, ConfigError, Unavailable
-from spamcannibal.guard import NeverList, parse_fib_trie, parse_if_inet6, parse_never_list
+from spamcannibal.errors import AddrError
+from spamcannibal.neverfile import LazyGuard
 from spamcannibal.settings import Settings
 
 if TYPE_CHECKING:
     from spamcannibal.store.stores import Store
-
-NEVER_LIST_LIMIT_BYTES = 64 << 20
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="A line for each address that it dealt with.")
@@ -45,20 +41,6 @@ def load_settings(ctx: click.Context) -> Settings:
     return settings
 
 
-class LazyGuard:
-    """The never-list, read when the first writer asks: who only reads needs neither the file nor the own names."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._never_list: NeverList | None = None
-
-    def check(self, key: bytes) -> None:
-        """Raise NeverListed if the key must not be listed."""
-        if self._never_list is None:
-            self._never_list = read_never_list(self._settings)
-        self._never_list.check(key)
-
-
 def open_store(settings: Settings, readonly: bool = False, wait_s: float = 30.0) -> "Store":
     """Return the store of the settings, guarded by their never-list; calls wait for others up to `wait_s`."""
     # Imported here, since --help of a command needs no database library.
@@ -69,42 +51,6 @@ def open_store(settings: Settings, readonly: bool = False, wait_s: float = 30.0)
     store = settings.store
     env = Env(store.path, readonly=readonly, cache_bytes=store.cache_bytes, wait_s=wait_s)
     return Store(env, LazyGuard(settings), Limits(store.evidence_limit_bytes, store.evidence_pieces))
-
-
-def read_never_list(settings: Settings) -> NeverList:
-    """Return the never-list of the settings; ConfigError if it can't be read, Unavailable if an own name is unknown."""
-    path = Path(settings.guard.never_list)
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(NEVER_LIST_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"guard.never_list: can't read {path}: {error.strerror}; a sample is conf/never-list"
-        ) from None
-    if len(raw) > NEVER_LIST_LIMIT_BYTES:
-        raise ConfigError(f"guard.never_list: {path} is too long, want at most {NEVER_LIST_LIMIT_BYTES} bytes")
-    own = {*host_addresses(), *name_addresses(settings.guard.own_names)}
-    return parse_never_list(raw.decode("utf-8", "backslashreplace"), sorted(own), str(path))
-
-
-def host_addresses(proc: Path = Path("/proc/net")) -> Iterator[bytes]:
-    """Yield the addresses of this network namespace's interfaces."""
-    for name, parse in (("fib_trie", parse_fib_trie), ("if_inet6", parse_if_inet6)):
-        path = proc / name
-        # A kernel without the protocol has no such file, and no such address.
-        if path.exists():
-            yield from parse(path.read_text("ascii"))
-
-
-def name_addresses(names: Sequence[str], setting: str = "guard.own_names") -> Iterator[bytes]:
-    """Yield the addresses of host names; Unavailable if one has none, since listing it by mistake must not happen."""
-    for name in names:
-        try:
-            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise Unavailable(f"{setting}: can't find the addresses of {name}: {error}") from None
-        for *_, address in found:
-            yield parse_addr(str(address[0]).partition("%")[0])
 
 
 def emit(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool = False, title: str = "") -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 import msgspec
 
-from spamcannibal.commands.common import config_path, json_option, printable, read_never_list
+from spamcannibal.commands.common import config_path, json_option, printable
 from spamcannibal.commands.config_import import import_perl
 from spamcannibal.config import Reading, read
 from spamcannibal.errors import ConfigError, SpamCannibalError
+from spamcannibal.neverfile import read_never_list
 
 
 @click.group()

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from spamcannibal.addr import format_endpoint, parse_endpoint, reachable
 from spamcannibal.checks import is_endpoint
-from spamcannibal.commands.common import host_addresses, name_addresses, read_never_list
 from spamcannibal.commands.dnsbl_serve import zone_specs
 from spamcannibal.commands.reading import Opened, opened_for_reading
 from spamcannibal.commands.running import rule_problems
 from spamcannibal.doctor import asked, host, keeping, packets, reach
 from spamcannibal.doctor.finding import Finding, State, Untold, Wrong
 from spamcannibal.errors import ConfigError, SpamCannibalError
+from spamcannibal.neverfile import host_addresses, name_addresses, read_never_list
 from spamcannibal.remote import catalogue
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store

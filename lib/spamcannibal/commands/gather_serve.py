@@ -9,13 +9,14 @@ import click
 import msgspec
 
 from spamcannibal.addr import parse_key
-from spamcannibal.commands.common import load_settings, open_store, progress, read_never_list
+from spamcannibal.commands.common import load_settings, open_store, progress
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
 from spamcannibal.gather.daemon import Daemon, Parts
 from spamcannibal.gather.decision import ORDER, Terms, Voice
 from spamcannibal.gather.desk import Manner
 from spamcannibal.gather.reporters import LOCAL, Reporter, Reporters
+from spamcannibal.neverfile import read_never_list
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges
 from spamcannibal.settings import Settings
 from spamcannibal.settings.gather import GatherSettings, ReporterSettings

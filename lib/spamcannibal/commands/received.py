@@ -7,15 +7,9 @@ from typing import IO, Any
 import click
 
 from spamcannibal.addr import format_addr, parse_key
-from spamcannibal.commands.common import (
-    emit,
-    host_addresses,
-    json_option,
-    load_settings,
-    name_addresses,
-    printable,
-)
+from spamcannibal.commands.common import emit, json_option, load_settings, printable
 from spamcannibal.errors import AddrError, WireError
+from spamcannibal.neverfile import host_addresses, name_addresses
 from spamcannibal.robot.embedded import embedded
 from spamcannibal.robot.message import Limits, read_entity, read_header
 from spamcannibal.robot.pgpparts import Clearsigned, Encrypted, Signed, find_pgp

@@ -9,10 +9,11 @@ import click
 
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.breaker import Caps
-from spamcannibal.commands.common import load_settings, open_store, read_never_list
+from spamcannibal.commands.common import load_settings, open_store
 from spamcannibal.commands.received import read_ours
 from spamcannibal.errors import ConfigError, SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
+from spamcannibal.neverfile import read_never_list
 from spamcannibal.robot.catcher import Catcher, Manner, Rules
 from spamcannibal.robot.plan import Terms
 from spamcannibal.robot.redact import Rules as Redaction

@@ -157,11 +157,9 @@ def totp(ctx: click.Context, name: str, off: bool, dry_run: bool, as_json: bool)
       spamcannibal user totp alice
       spamcannibal user totp alice --off
     """
-    import pyotp
+    from spamcannibal.web.totp import new_secret, uri
 
-    from spamcannibal.web.totp import uri
-
-    secret = "" if off else pyotp.random_base32()
+    secret = "" if off else new_secret()
     done = "off" if off else "on"
     more = {} if off or dry_run else {"secret": secret, "uri": uri(secret, name, load_settings(ctx).web.name)}
     _change(ctx, name, done, dry_run, as_json, lambda users: users.set_secret(name, secret), more)

@@ -26,6 +26,13 @@ def step_of(secret: str, code: str, last: int, now: float) -> int | None:
     return found
 
 
+def new_secret() -> str:
+    """Return a secret of 160 random bits, in base 32."""
+    import pyotp
+
+    return pyotp.random_base32()
+
+
 def uri(secret: str, name: str, issuer: str) -> str:
     """Return what authenticator programs read: otpauth://totp/..."""
     import pyotp
