@@ -21,6 +21,7 @@ packages_test=(
     bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks unbound nsd knot rspamd
     tor tor-geoipdb # the country database, which needs tor
     chromium nginx-light fcgiwrap lighttpd crowdsec-firewall-bouncer wrk # a browser, CGI servers, readers of the API
+    poppler-utils # reads the reports that are PDF
     libgnutls-dane0 libidn12 # for exim4-daemon-light, which tests unpack: Debian does not install it beside postfix
 )
 

@@ -35,16 +35,15 @@ def state(settings: Settings, store: Store) -> State:
     return Activity(store.env).place("version"), store.last_seq(), _mtime(Path(settings.remote.state_file))
 
 
-def gather(settings: Settings, store: Store, days: int, now: float, is_writer: bool = True) -> Facts:
-    """Return the facts of the last `days` days, today among them; who may not write gets what was counted."""
+def gather(settings: Settings, store: Store, days: int, now: float, until_s: int = 0) -> Facts:
+    """Return the facts of the `days` days up to `until_s`, a midnight; usually up to now, today among them."""
     activity = Activity(store.env, keep_of(settings.activity))
-    left = catch_up(store, activity, now) if is_writer else store.last_seq() - activity.place("journal")
+    left = catch_up(store, activity, now)
     unit = HOUR if days <= HOURLY_DAYS else DAY
-    until_s = start_of(unit, now) + LENGTH_S[unit]
+    until_s = until_s or start_of(unit, now) + LENGTH_S[unit]
     since_s = until_s - days * DAY_S
     spans = activity.figures(unit, since_s, until_s)
-    hour_end = start_of(HOUR, now) + LENGTH_S[HOUR]
-    hours = spans if unit == HOUR else activity.figures(HOUR, since_s, hour_end)
+    hours = spans if unit == HOUR else activity.figures(HOUR, since_s, until_s)
     minutes = activity.figures(MINUTE, start_of(MINUTE, now) - LENGTH_S[MINUTE], start_of(MINUTE, now))
     return Facts(
         now_ms=int(now * 1000),
@@ -98,6 +97,8 @@ def _mapped(path: Path) -> mmap:
 
 
 def _lists(activity: Activity, unit: int, since_s: int, until_s: int) -> Lists:
+    if since_s % DAY_S == until_s % DAY_S == 0:
+        unit = DAY
     return add_lists(lists for _, lists in activity.lists(unit, since_s, until_s))
 
 

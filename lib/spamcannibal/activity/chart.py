@@ -62,7 +62,7 @@ def _top(section: Section) -> float:
     size = 1.0
     while size < most:
         for factor in (1, 2, 3, 4, 5, 6, 8):
-            if size * factor >= most:
+            if size * factor >= most and size * factor % STEPS == 0:
                 return size * factor
         size *= 10
     return max(size, float(STEPS))

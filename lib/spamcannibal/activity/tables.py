@@ -13,7 +13,7 @@ None is unknown. What a cell looks like is said by `shown` and, where times are 
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -98,8 +98,23 @@ def as_csv(table: Table, when: When) -> str:
     writer = csv.writer(stream, lineterminator="\r\n")
     writer.writerow([column.name for column in table.columns])
     for row in table.rows:
-        writer.writerow([_bare(column.kind, cell, when) for column, cell in zip(table.columns, row, strict=True)])
+        writer.writerow([_bare(column.kind, cell, when) for column, cell in _pairs(table, row)])
     return stream.getvalue()
+
+
+def as_text(table: Table, when: When) -> str:
+    """Return a table as aligned lines, for a terminal or a mail; text is to be inert already."""
+    cells = [[column.name for column in table.columns]]
+    cells += [[shown(column.kind, cell, when) for column, cell in _pairs(table, row)] for row in table.rows]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(table.columns))]
+    lines = []
+    for line in cells:
+        padded = (
+            text.rjust(width) if column.is_number else text.ljust(width)
+            for text, width, column in zip(line, widths, table.columns, strict=True)
+        )
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines) + "\n"
 
 
 def as_rows(table: Table, when: When) -> list[dict[str, Cell]]:
@@ -110,6 +125,10 @@ def as_rows(table: Table, when: When) -> list[dict[str, Cell]]:
         {name: when(int(cell)) if kind == "time" and cell is not None else cell for name, kind, cell in line}
         for line in (zip(names, kinds, row, strict=True) for row in table.rows)
     ]
+
+
+def _pairs(table: Table, row: tuple[Cell, ...]) -> Iterator[tuple[Column, Cell]]:
+    return zip(table.columns, row, strict=True)
 
 
 def _bare(kind: Kind, cell: Cell, when: When) -> str:

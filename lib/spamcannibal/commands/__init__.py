@@ -36,7 +36,7 @@ SECTIONS = {
             "Tell who sent a message, and what of its Received fields is true.",
         ),
         "replay": ("spamcannibal.commands.replay", "Tell what the list would have done to packets, or to mail."),
-        "report": ("spamcannibal.commands.report", "Report sources of spam to their abuse contacts."),
+        "report": ("spamcannibal.commands.report", "Report what happened (daily, weekly), or sources of spam to their abuse contacts."),
         "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
     },
     "This host": {

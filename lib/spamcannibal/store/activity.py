@@ -31,6 +31,7 @@ from spamcannibal.store.stores import scan
 HELD_LIMIT = GONE_LIMIT = 10_000
 PRUNE_LIMIT = 100  # rows of a kind that go with one write
 DAY_S = 86_400
+HOUR_LISTS_S = 4 * DAY_S  # a report by hour tells of three days
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Activity:
                 if unit != MINUTE:
                     self._merge(LISTS, unit, start, (add_lists, [entry.lists for entry in mine]), txn)
             self._prune(span_key(FIGURES, unit, 0), span_key(FIGURES, unit, since), txn)
-        self._prune(span_key(LISTS, HOUR, 0), span_key(LISTS, HOUR, self._keep.since(MINUTE, now)), txn)
+        self._prune(span_key(LISTS, HOUR, 0), span_key(LISTS, HOUR, max(0, start_of(HOUR, now - HOUR_LISTS_S))), txn)
         self._prune(span_key(LISTS, DAY, 0), span_key(LISTS, DAY, self._keep.since(DAY, now)), txn)
         self._write_holdings(holdings, txn)
         self._put_place("version", self._place("version", txn) + 1, txn)

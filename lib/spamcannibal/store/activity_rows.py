@@ -1,7 +1,7 @@
 """The rows of the database `activity`: bytes <-> values. Pure; store/activity.py writes and reads them.
 
     figures   1 u8 · unit u8 · start, s u64     Figures        each unit as long as Keep says
-    lists     2 u8 · unit u8 · start, s u64     Lists          of hours and days; of hours as long as minutes
+    lists     2 u8 · unit u8 · start, s u64     Lists          of hours and days; of hours for some days
     held      3 u8 · addr                       Hold           the longest that go on
     gone      4 u8 · last packet, ms u64 · addr Hold           the newest that ended
     place     5 u8 · name                       u64            how far somebody's notes were taken over; see PLACES
