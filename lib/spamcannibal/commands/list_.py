@@ -19,12 +19,13 @@ from spamcannibal.commands.common import (
 )
 from spamcannibal.commands.list_find import diff, find
 from spamcannibal.commands.list_import import import_
+from spamcannibal.commands.list_shadow import promote, shadow, trial_row
 from spamcannibal.commands.list_undo import undo_
 from spamcannibal.commands.moments import duration
 from spamcannibal.decode import shown
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError
-from spamcannibal.record import PUBLISHED, Listing, Mode
+from spamcannibal.record import PUBLISHED, SHADOW, Listing, Mode
 from spamcannibal.rows import LISTING_COLUMNS, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, NewListing, Store
@@ -46,7 +47,7 @@ def _code(ctx: click.Context, param: click.Parameter, value: str) -> bytes:
 
 @click.group()
 def command() -> None:
-    """Add, import, remove, find or show listings.
+    """Add, import, remove, find or show listings; try them out before they refuse.
 
     What is added is refused by the tarpit within a second, everywhere that follows this database.
     """
@@ -74,6 +75,7 @@ def command() -> None:
 @click.option(
     "--publish/--private", default=True, show_default=True, help="Answer for it in DNS, or only refuse it here."
 )
+@click.option("--shadow", is_flag=True, help="Only count what it would refuse: see list shadow, list promote.")
 @dry_run_option
 @json_option
 @click.pass_context
@@ -85,11 +87,14 @@ def add(ctx: click.Context, /, addresses: tuple[str, ...], dry_run: bool, as_jso
 
     --colour puts it into the zone of that colour; all but black are neither refused here nor in the plain zone.
 
+    --shadow puts it on trial: it refuses nobody and is not published. What is listed for good already is left alone.
+
     \b
     Examples:
       spamcannibal list add 192.0.2.7 --text "spam to a trap" --evidence mail.eml
       spamcannibal list add 198.51.100.0/24 --expires 30d --mode drop --private
       spamcannibal list add - --text "from our firewall" < bad-hosts
+      spamcannibal list add 203.0.113.0/24 --text "our new rule" --shadow
     """
     settings = load_settings(ctx)
     keys = _keys(addresses, settings)
@@ -201,7 +206,8 @@ def _new(key: bytes, options: dict[str, Any], evidence: bytes | None, now: float
         mode=Mode[options["mode"].upper()],
         expiry_ms=int((now + options["expires"]) * 1000) if options["expires"] else 0,
         evidence=evidence,
-        flags=colour.flags if colour else PUBLISHED if options["publish"] else 0,
+        flags=(colour.flags if colour else PUBLISHED if options["publish"] else 0)
+        | (SHADOW if options["shadow"] else 0),
     )
 
 
@@ -210,12 +216,19 @@ def _add(store: Store, made: list[NewListing], now: float, dry_run: bool) -> lis
         store.guard.check(item.key)
     rows: list[dict[str, Any]] = []
     for part in _parts(made):
-        was = store.records("tarpit", [item.key for item in part])
-        seqs = [None] * len(part) if dry_run else store.list(part, now)
-        for item, old, seq in zip(part, was, seqs, strict=True):
+        pairs = list(zip(part, store.records("tarpit", [item.key for item in part]), strict=True))
+        wanted = [(item, old) for item, old in pairs if not _is_settled(item, old)]
+        rows += ({"key": item.key, "done": "left", "seq": old.seq} for item, old in pairs if _is_settled(item, old))
+        seqs = [None] * len(wanted) if dry_run else store.list([item for item, _ in wanted], now)
+        for (item, old), seq in zip(wanted, seqs, strict=True):
             same = "already so" if old and old.seq == seq else "changed"
             rows.append({"key": item.key, "done": same if old else "listed", "seq": seq})
     return rows
+
+
+def _is_settled(item: NewListing, old: Listing | None) -> bool:
+    """Tell whether what is to go on trial is listed for good."""
+    return old is not None and bool(item.flags & SHADOW) and not old.flags & SHADOW
 
 
 def _remove(store: Store, keys: list[bytes], reason: str, dry_run: bool) -> list[dict[str, Any]]:
@@ -257,6 +270,8 @@ def _find(store: Store, text: str) -> dict[str, Any] | None:
     row = listing_row(key, listing, store.change(listing.seq))
     row["contrib"] = contrib_row(store.contrib(key))
     row["evidence"] = [piece_row(piece) for piece in store.evidence(key)]
+    if listing.flags & SHADOW:
+        row["trial"] = trial_row(store, key)
     row["history"] = [change_row(change) for change in store.history(key)]
     return row
 
@@ -265,5 +280,5 @@ def _parts(items: list[Any]) -> Iterable[list[Any]]:
     return (items[at : at + BATCH_LIMIT] for at in range(0, len(items), BATCH_LIMIT))
 
 
-for _part in (find, diff, import_, undo_):
+for _part in (find, diff, import_, undo_, shadow, promote):
     command.add_command(_part)

@@ -26,6 +26,7 @@ from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, 
 from spamcannibal.service import Signals
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, Hearsay, NewListing, Store
+from spamcannibal.store.trials import source_of
 
 PARTIAL = 4
 TOLD_LIMIT = 100
@@ -62,7 +63,7 @@ class Tally(msgspec.Struct):
 @click.option("--format", "form", type=click.Choice(list(FORMS)), help="The file's form; default: what it looks like.")
 @click.option("--as", "name", metavar="NAME", help="The list's name, for the reason; default is the file's.")
 @click.option("--proven", is_flag=True, help="It is our own proof: published as 127.0.0.2. Else it is hearsay, hidden.")
-@click.option("--shadow", is_flag=True, help="Only count what it would refuse.")
+@click.option("--shadow", is_flag=True, help="Only count what it would refuse: see list shadow.")
 @click.option(
     "--mode", type=click.Choice([mode.name.lower() for mode in Mode]), default="default", help="How to refuse."
 )
@@ -77,6 +78,9 @@ def import_(ctx: click.Context, /, file: IO[str], dry_run: bool, as_json: bool, 
     thousand listings are one transaction. Interrupted, it finishes that one; run it again to go on: what is listed
     already costs little and makes no journal record. What the list no longer holds stays listed: give it --expires and
     import it again before, or take it back with `spamcannibal list undo --source import:NAME`.
+
+    --shadow puts it on trial: `list shadow` tells what it would refuse, `list promote` turns it on. What is listed for
+    good is left alone then; what was promoted stays so, and is refreshed.
 
     --dry-run tells what would be listed, and how many hosts that connected here it would refuse.
 
@@ -158,6 +162,7 @@ def _apply(store: Store, held: dict[bytes, NewListing], tally: Tally, dry_run: b
             return False
         part = items[at : at + BATCH_LIMIT]
         was = store.records("tarpit", [item.key for item in part])
+        part, was = _spared(store, part, was, tally)
         fresh = [item.key for item, old in zip(part, was, strict=True) if old is None]
         tally.contacts += sum(contact is not None for contact in store.records("archive", fresh))
         tally.listed += len(fresh)
@@ -169,6 +174,19 @@ def _apply(store: Store, held: dict[bytes, NewListing], tally: Tally, dry_run: b
         tally.same += same
         tally.changed += len(part) - len(fresh) - same
     return not signals.stop
+
+
+def _spared(store: Store, part: list[NewListing], was: list[Any], tally: Tally) -> tuple[list[NewListing], list[Any]]:
+    """Leave what is listed for good out of what goes on trial; our own that was promoted stays turned on."""
+    kept: list[tuple[NewListing, Any]] = []
+    for item, old in zip(part, was, strict=True):
+        if old is None or not item.flags & SHADOW or old.flags & SHADOW:
+            kept.append((item, old))
+        elif source_of(store, item.key, old) == item.source:
+            kept.append((msgspec.structs.replace(item, flags=item.flags & ~SHADOW), old))
+        else:
+            tally.same += 1
+    return [item for item, _ in kept], [old for _, old in kept]
 
 
 def _lines(file: IO[str], step: Any) -> Iterator[str]:

@@ -69,6 +69,7 @@ def _document(settings: Settings, config: Path) -> dict[str, Any]:
         "services": _services(settings, config),
         "records": None,
         "changes": None,
+        "shadow": None,
         "held": _known(host.held(settings)),
         "queues": _queues(settings),
         "zones": [],
@@ -79,6 +80,7 @@ def _document(settings: Settings, config: Path) -> dict[str, Any]:
     if not isinstance(store, Untold | Wrong):
         try:
             document |= {"records": store.counts(), "changes": _changes(store)}
+            document["shadow"] = _shadow(store)
             document["zones"] = _zones(settings, store.last_seq())
         finally:
             store.close()
@@ -121,6 +123,14 @@ def _changes(store: Store) -> dict[str, Any]:
         day[name] += 1
         hour[name] += change.time_ms >= now_ms - HOUR_MS
     return {"hour": dict(+hour), "day": dict(day), "complete": day.total() < CHANGES_LIMIT}
+
+
+def _shadow(store: Store) -> dict[str, Any]:
+    """Tell how many listings on trial were seen at work, and until when logs of accepted mail were fed."""
+    from spamcannibal.store.trials import count_seen, last_feed
+
+    fed = last_feed(store)
+    return {"seen": count_seen(store), "logs_until": when(fed.last_ms) if fed else None}
 
 
 def _queues(settings: Settings) -> list[dict[str, Any]] | None:
@@ -187,6 +197,9 @@ def _lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         yield "list", "unknown"
     yield from _change_lines(document["changes"])
+    shadow = document["shadow"]
+    if shadow and (shadow["seen"] or shadow["logs_until"]):
+        yield "shadow", "{seen} listings on trial seen at work, logs until {logs_until}".format(**shadow)
     held = document["held"]
     yield "held", "unknown" if held is None else f"{held} connections, by stutter"
     for row in document["queues"] or []:

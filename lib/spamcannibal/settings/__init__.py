@@ -21,6 +21,7 @@ from spamcannibal.settings import (
     jobs,
     remote,
     robot,
+    shadow,
     share,
     tarpit,
     trap,
@@ -35,6 +36,7 @@ from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
+from spamcannibal.settings.shadow import ShadowSettings
 from spamcannibal.settings.share import ShareSettings
 from spamcannibal.settings.tarpit import FirewallSettings, TarpitSettings
 from spamcannibal.settings.trap import TrapSettings
@@ -50,6 +52,7 @@ CHECKS: Checks = {
     **remote.CHECKS,
     **jobs.CHECKS,
     **robot.CHECKS,
+    **shadow.CHECKS,
     **share.CHECKS,
     **activity.CHECKS,
     **trap.CHECKS,
@@ -70,6 +73,7 @@ class Settings(Struct, frozen=True):
     follow: FollowSettings = FollowSettings()
     robot: RobotSettings = RobotSettings()
     complaint: ComplaintSettings = ComplaintSettings()
+    shadow: ShadowSettings = ShadowSettings()
     share: ShareSettings = ShareSettings()
     activity: ActivitySettings = ActivitySettings()
     trap: TrapSettings = TrapSettings()

@@ -166,6 +166,11 @@ class Batch:
         raw = self._tarpit.get(key, txn=self.txn)
         return raw is not None and not layout.is_shadow(raw)
 
+    def flags_of(self, key: bytes) -> int:
+        """Give a listing's flags, 0 if the key is not listed."""
+        raw = self._tarpit.get(key, txn=self.txn)
+        return layout.unpack_listing(raw).flags if raw is not None else 0
+
     def seq_of(self, key: bytes) -> int:
         """Give the number of a listing's newest change, 0 if the key is not listed."""
         raw = self._tarpit.get(key, txn=self.txn)

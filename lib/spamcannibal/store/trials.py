@@ -13,6 +13,7 @@ import msgspec
 
 from spamcannibal import layout
 from spamcannibal.addr import make_key, mask, split_key
+from spamcannibal.dnsbl.colours import COLOURS, Colour
 from spamcannibal.record import SHADOW, Action, Listing
 from spamcannibal.store.batch import Batch
 from spamcannibal.store.contacts import prefix_lengths, read_tally
@@ -75,7 +76,7 @@ def tried(store: Store) -> Iterator[Tried]:
         for row, data in rows:
             key = row[1:]
             listing = store.get_key(key)
-            if listing is None or not listing.flags & SHADOW:
+            if listing is None or not is_on_trial(listing):
                 continue
             source = source_of(store, key, listing)
             found = _current(unpack_trial(data), fed)
@@ -88,8 +89,13 @@ def on_trial(store: Store) -> Iterator[tuple[bytes, Listing]]:
     while rows := store.raw_page("tarpit", after, PAGE_LIMIT):
         after = rows[-1][0]
         for key, data in rows:
-            if layout.is_shadow(data):
+            if layout.is_shadow(data) and is_on_trial(layout.unpack_listing(data)):
                 yield key, layout.unpack_listing(data)
+
+
+def is_on_trial(listing: Listing) -> bool:
+    """Tell whether a listing is one that may be promoted: a colour that gather gives by itself is none."""
+    return bool(listing.flags & SHADOW) and Colour(listing.code, listing.flags) != COLOURS["brown"]
 
 
 def confirmed(store: Store) -> dict[str, int]:
@@ -106,9 +112,16 @@ def source_of(store: Store, key: bytes, listing: Listing) -> str:
     return change.source if change else ""
 
 
-def count_rows(store: Store) -> int:
-    """Give about how many listings on trial were seen at work."""
-    return store.env.read(lambda: int(store.env.db(NAME).stat()["nkeys"]) if _is_there(store.env) else 0)
+def count_seen(store: Store) -> int:
+    """Give how many listings were seen at work while they were on trial."""
+
+    def count() -> int:
+        if not _is_there(store.env):
+            return 0
+        others = len(scan(store.env.db(NAME), FEED, PAGE_LIMIT))
+        return int(store.env.db(NAME).stat()["nkeys"]) - others
+
+    return store.env.read(count)
 
 
 def _feed(store: Store, fed: Feed, mails: Mapping[bytes, tuple[int, int]], batch: Batch) -> None:
