@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.commands import main
-from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.errors import ConfigError, StoreError, Unavailable
+from spamcannibal.gather import places
 from spamcannibal.gather import tail as tail_module
 from spamcannibal.gather.follower import LogFollower, Manner
 from spamcannibal.gather.signs import Sign, Signs, compiled, decode_signs
@@ -380,6 +381,41 @@ def test_places_that_can_t_be_read_are_not_guessed(tmp_path):
         make(tmp_path, Listener())
 
 
+def test_files_that_are_not_read_this_time_keep_their_places_while_they_are_there(tmp_path):
+    (tmp_path / "other").write_text("x")
+    (tmp_path / "places").write_text(
+        json.dumps({str(tmp_path / "other"): [1, 2, 3], str(tmp_path / "gone"): [4, 5, 6]})
+    )
+    append(tmp_path, pregreet("192.0.2.1"))
+    follower = make(tmp_path, Listener())
+    drain(follower)
+    assert follower.close()
+    kept = json.loads((tmp_path / "places").read_text())
+    assert kept.keys() == {str(tmp_path / "other"), str(tmp_path / "log")} and kept[str(tmp_path / "other")] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_one_process_at_a_time_keeps_places_in_a_file(tmp_path):
+    path = str(tmp_path / "places")
+    with places.held(path, "x.state_file"):
+        with pytest.raises(Unavailable, match=rf"x.state_file: another process keeps its places in {path}; stop it"):
+            with places.held(path, "x.state_file"):
+                pass
+        with places.held(f"{path}2", "x.state_file"):
+            pass
+    with places.held(path, "x.state_file"):
+        places.write(path, {"a": 1})
+    assert places.read(path) == {"a": 1}
+    with pytest.raises(
+        ConfigError, match=r"x.state_file: can't make /.*: No such file or directory; its folder must be"
+    ):
+        with places.held(str(tmp_path / "none" / "places"), "x.state_file"):
+            pass
+
+
 # By command, with the real listener.
 
 
@@ -428,6 +464,8 @@ def test_the_listener_lists_what_the_log_shows_across_kills(tmp_path, settings):
         start("gather")
         follower = start("follow", "--from-start")
         assert wait_for(1) == {"192.0.2.1": "gather:log"}
+        second = subprocess.run([*command, "follow"], capture_output=True, text=True, check=False, timeout=60)
+        assert second.returncode == 75 and "another process keeps its places" in second.stderr
         follower.kill()
         follower.wait()
         append(tmp_path, pregreet("192.0.2.2"))

@@ -61,6 +61,7 @@ SHELLS = {
     "gather.daemon",
     "gather.follower",
     "gather.logfiles",
+    "gather.places",
     "gather.server",
     "gather.sharer",
     "gather.tail",

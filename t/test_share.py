@@ -365,6 +365,8 @@ def test_two_sites_tell_each_other_without_echo_and_catch_up_after_a_stop(tmp_pa
             assert site.sources(address) == [f"peer:{name}"] and not found.flags & PUBLISHED
         assert settle([one, two]) == [2, 2]
 
+        second = one.run("share")
+        assert second.returncode == 75 and "another process keeps its places" in second.stderr
         assert one.stop_share() == 0
         one.prove("203.0.113.3")
         one.start_share()

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from spamcannibal.commands.common import dry_run_option, load_settings
 from spamcannibal.commands.patterns import read_signs
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
+from spamcannibal.gather import places
 from spamcannibal.gather.courier import Courier
 from spamcannibal.gather.follower import LogFollower, Manner, Messenger
 from spamcannibal.gather.line import Report
@@ -57,12 +59,12 @@ def command(ctx: click.Context, files: tuple[Path, ...], once: bool, from_start:
     manner = Manner(state_file, follow.oldest_s, follow.addresses, settings.guard.v6_prefix, from_start, grace_s)
     if follow.user and not dry_run:
         drop_privileges(follow.user)
-    follower = LogFollower(paths, Signs(read_signs(settings)), messenger, manner, log)
-    log.emit("START", service="follow", files=",".join(map(str, paths)), signs=len(follower.signs.all))
-    with Signals() as signals:
+    with Signals() as signals, places.held(state_file, "follow.state_file") if state_file else nullcontext():
+        follower = LogFollower(paths, Signs(read_signs(settings)), messenger, manner, log)
+        log.emit("START", service="follow", files=",".join(map(str, paths)), signs=len(follower.signs.all))
         _run(ctx, follower, signals, log, once)
-    notify("STOPPING=1")
-    is_all = follower.close()
+        notify("STOPPING=1")
+        is_all = follower.close()
     log.emit("STOP", service="follow", **follower.counts)
     log.flush()
     ctx.exit(0 if is_all else 75)

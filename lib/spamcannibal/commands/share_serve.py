@@ -4,7 +4,7 @@ import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import click
@@ -15,10 +15,11 @@ from spamcannibal.commands.common import load_settings, open_store
 from spamcannibal.commands.gather_serve import read_key
 from spamcannibal.errors import ConfigError, Replaced, SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
+from spamcannibal.gather import places
 from spamcannibal.gather.courier import Courier
 from spamcannibal.gather.line import Report
 from spamcannibal.gather.share import Selection
-from spamcannibal.gather.sharer import Manner, Messenger, Sharer, read_places, write_places
+from spamcannibal.gather.sharer import Manner, Messenger, Sharer, read_places
 from spamcannibal.service import Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.settings.share import PeerSettings
@@ -37,8 +38,9 @@ def serve(ctx: click.Context, once: bool, from_start: bool, dry_run: bool) -> in
     messengers = _messengers(settings, dry_run)
     if share.user and not dry_run:
         drop_privileges(share.user)
-    with Signals() as signals, closing(open_store(settings, readonly=True)) as store:
-        process = _Process(ctx, store, log, from_start, dry_run)
+    held = nullcontext() if dry_run else places.held(share.state_file, "share.state_file")
+    with Signals() as signals, held, closing(open_store(settings, readonly=True)) as store:
+        process = _Process(ctx, store, log, from_start, "" if dry_run else share.state_file)
         process.adopt(settings, messengers, read_places(share.state_file))
         log.emit("START", service="share", peers=",".join(messengers))
         notify("READY=1")
@@ -54,28 +56,27 @@ def serve(ctx: click.Context, once: bool, from_start: bool, dry_run: bool) -> in
 class _Process:
     """All other sites, one after the other."""
 
-    def __init__(self, ctx: click.Context, store: Store, log: EventLog, from_start: bool, dry_run: bool) -> None:
+    def __init__(self, ctx: click.Context, store: Store, log: EventLog, from_start: bool, state_file: str) -> None:
+        """`state_file` is empty for a dry run: nothing is told, or written."""
         self.sharers: list[Sharer] = []
         self.is_done = False
         self._ctx = ctx
         self._store = store
         self._log = log
         self._from_start = from_start
-        self._dry_run = dry_run
         self._kept: dict[str, int] = {}
         self._kept_s = 0.0
-        self._state_file = ""
+        self._state_file = state_file
         self._trouble = ""
 
-    def adopt(self, settings: Settings, messengers: Mapping[str, Messenger], places: Mapping[str, int]) -> None:
+    def adopt(self, settings: Settings, messengers: Mapping[str, Messenger], told: Mapping[str, int]) -> None:
         """Take who is to be told, and how far each was told already."""
-        self._state_file = settings.share.state_file
         begin = 0 if self._from_start else self._store.last_seq()
         self.sharers = []
         for peer in settings.share.peer:
             manner = Manner(Selection(peer.sources, peer.colours), peer.per_s)
             sharer = Sharer(peer.name, self._store, messengers[peer.name], manner, self._log)
-            sharer.place = places.get(peer.name, begin)
+            sharer.place = told.get(peer.name, begin)
             self.sharers.append(sharer)
         self.keep()
 
@@ -103,15 +104,15 @@ class _Process:
     def keep(self) -> None:
         """Write down how far each site was told."""
         self._kept_s = time.monotonic()
-        places = {sharer.name: sharer.place for sharer in self.sharers}
-        if self._dry_run or places == self._kept:
+        told = {sharer.name: sharer.place for sharer in self.sharers}
+        if not self._state_file or told == self._kept:
             return
         try:
-            write_places(self._state_file, places)
+            places.write(self._state_file, told)
         except Unavailable as error:
             self._complain("state", error)
             return
-        self._kept = places
+        self._kept = told
 
     def _turn(self, sharer: Sharer) -> bool:
         try:
@@ -135,12 +136,15 @@ class _Process:
         notify("RELOADING=1")
         try:
             settings = load_settings(self._ctx)
-            messengers = _messengers(settings, self._dry_run)
+            messengers = _messengers(settings, not self._state_file)
         except SpamCannibalError as error:
             self._log.emit("RELOAD", service="share", result="refused", error=str(error))
         else:
             self.adopt(settings, messengers, {sharer.name: sharer.place for sharer in self.sharers})
-            self._log.emit("RELOAD", service="share", result="done", peers=",".join(messengers))
+            is_moved = self._state_file not in ("", settings.share.state_file)
+            needs_restart = "share.state_file" if is_moved else None
+            peers = ",".join(messengers)
+            self._log.emit("RELOAD", service="share", result="done", peers=peers, needs_restart=needs_restart)
         notify("READY=1")
 
 

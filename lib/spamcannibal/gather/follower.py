@@ -7,7 +7,6 @@ none; those of the last block may be brought twice, which the tally counts once.
 nothing about today and is passed over.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from typing import Protocol
 from cachetools import TTLCache
 
 from spamcannibal.addr import listing_key
-from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.errors import Unavailable
+from spamcannibal.gather import places
 from spamcannibal.gather.line import Report, clean
 from spamcannibal.gather.server import Log
 from spamcannibal.gather.signs import Signs
@@ -29,7 +29,6 @@ from spamcannibal.gather.tail import GRACE_S, Place, Tail
 AGAIN_S = 60.0  # as the tally's session: what comes oftener counts once there
 KEEP_EVERY_S = 1.0
 RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
-STATE_LIMIT_BYTES = 1 << 20
 
 
 class Messenger(Protocol):
@@ -61,8 +60,10 @@ class LogFollower:
         self._log = log
         self._storms = Storms(manner.addresses)
         self._told: TTLCache[Report, bool] = TTLCache(manner.addresses, AGAIN_S, time.monotonic)
-        places = self._kept()
-        self._tails = [Tail(path, places.get(str(path)), manner.from_start, manner.grace_s) for path in paths]
+        kept = self._kept()
+        # Files that are not read this time keep their places, while they are there.
+        self._others = {name: place for name, place in kept.items() if Path(name).exists()}
+        self._tails = [Tail(path, kept.get(str(path)), manner.from_start, manner.grace_s) for path in paths]
         self._waiting: list[Report] = []
         self._kept_s = time.monotonic()
         self._retry_at, self._retry_s = 0.0, RETRY_S
@@ -91,13 +92,10 @@ class LogFollower:
         if self._waiting or not path:
             return
         self._kept_s = time.monotonic()
-        places = {str(tail.path): list(tail.place) for tail in self._tails if tail.place is not None}
-        partial = Path(f"{path}.partial")
         try:
-            partial.write_text(json.dumps(places))
-            partial.replace(path)
-        except OSError as error:
-            self._complain(path, error.strerror or str(error))
+            places.write(path, self._others | {str(tail.path): tail.place for tail in self._tails if tail.place})
+        except Unavailable as error:
+            self._complain(path, str(error))
         else:
             self._recovered(path)
 
@@ -174,14 +172,8 @@ class LogFollower:
     def _kept(self) -> dict[str, Place]:
         """Read how far the files were read; StoreError if that is damaged: then we must not guess."""
         path = self._manner.state_file
-        if not path:
-            return {}
+        rows = places.read(path) if path else {}
         try:
-            with Path(path).open("rb") as file:
-                rows = json.loads(file.read(STATE_LIMIT_BYTES))
             return {name: Place(*map(int, row)) for name, row in rows.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            why = f"can't read how far the logs were read: {error}; remove it to begin anew"
-            raise StoreError(f"{path}: {why}") from None
+        except (ValueError, TypeError) as error:
+            raise places.damaged(path, error) from None

@@ -6,15 +6,14 @@ A change counts as told once the listener has answered, so a stop at any moment 
 be told twice, which the tally there counts once. What it refuses is counted, and said once for each reason.
 """
 
-import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from spamcannibal.errors import StoreError, Unavailable
+from spamcannibal.errors import Unavailable
+from spamcannibal.gather import places
 from spamcannibal.gather.line import Report
 from spamcannibal.gather.server import Log
 from spamcannibal.gather.share import Selection
@@ -23,7 +22,6 @@ from spamcannibal.store.stores import Store
 STEP = 1000  # changes read at a time
 BATCH = 100  # reports told at a time
 RETRY_S, RETRY_LIMIT_S = 1.0, 60.0
-STATE_LIMIT_BYTES = 1 << 20
 REASONS_LIMIT = 100
 
 
@@ -128,21 +126,8 @@ class Sharer:
 
 def read_places(path: str) -> dict[str, int]:
     """Return how far each site was told; StoreError if the file is damaged: then we must not guess."""
+    rows = places.read(path)
     try:
-        with Path(path).open("rb") as file:
-            return {str(name): int(seq) for name, seq in json.loads(file.read(STATE_LIMIT_BYTES)).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        why = f"can't read how far other sites were told: {error}; remove it to begin anew"
-        raise StoreError(f"{path}: {why}") from None
-
-
-def write_places(path: str, places: Mapping[str, int]) -> None:
-    """Replace the file at once; Unavailable if that can't be done."""
-    partial = Path(f"{path}.partial")
-    try:
-        partial.write_text(json.dumps(dict(places)))
-        partial.replace(path)
-    except OSError as error:
-        raise Unavailable(f"{path}: can't write how far other sites were told: {error.strerror}") from None
+        return {name: int(seq) for name, seq in rows.items()}
+    except (ValueError, TypeError) as error:
+        raise places.damaged(path, error) from None
