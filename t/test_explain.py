@@ -4,13 +4,17 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
-from spamcannibal.addr import parse_addr, parse_key
+from spamcannibal.addr import around, parse_addr, parse_key
 from spamcannibal.commands import main
 from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.explain import explain
+from spamcannibal.guard import is_forbidden
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Cause, Mode
 from spamcannibal.store.stores import Hearsay, NewListing
+from spamcannibal.store.timeline import with_history
 from spamcannibal.tables import Tables
 from storekit import open_store
 
@@ -180,3 +184,25 @@ def test_every_colour_zone_shows_its_colour_alone(run, store):
     said = json.loads(run("explain", *(f"192.0.2.{n}" for n in range(len(COLOURS))), "--json").stdout)
     white = [next(row["code"] for row in one["dns"] if row["zone"] == "white.bl.example.org") for one in said]
     assert [bool(code) for code in white] == [name == "white" for name in COLOURS]
+
+
+def test_a_prefix_is_told_by_what_covers_all_of_it(store):
+    fill(store)
+    account = explain(store, {}, parse_key("203.0.113.0/25"))
+    assert [match.key for match in account.matches] == [parse_key("203.0.113.0/24")]
+    assert [change.key for change in account.history] == [parse_key("203.0.113.0/24")]
+    assert not explain(store, {}, parse_key("203.0.112.0/23")).matches
+
+
+def test_the_keys_with_history_are_those_that_have_one(store):
+    keys = sorted({prefix for text, *_ in LISTED for prefix in around(parse_key(text))})
+    listed = {key for number, key in enumerate(keys) if number % 7 in (0, 1, 4)}
+    store.list([NewListing(key) for key in listed if not is_forbidden(store.guard, key)], 1.0)
+    known = {change.key for change in store.read(0, 1000)}
+
+    @given(st.lists(st.sampled_from(keys), max_size=40))
+    def check(asked):
+        assert sorted(with_history(store, asked)) == sorted(known & set(asked))
+
+    assert len(known) > 20
+    check()

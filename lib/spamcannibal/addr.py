@@ -122,6 +122,12 @@ def covers(outer_key: bytes, inner_key: bytes) -> bool:
     return len(outer) == len(inner) and outer_plen <= inner_plen and mask(inner, outer_plen) == outer
 
 
+def around(key: bytes) -> list[bytes]:
+    """Return the keys of all prefixes that cover a key, itself among them, the longest first."""
+    addr, plen = split_key(key)
+    return [make_key(mask(addr, length), length) for length in range(plen, -1, -1)]
+
+
 def range_keys(first: bytes, last: bytes) -> list[bytes]:
     """Return the keys of the fewest prefixes that hold the addresses first to last; AddrError if there are none."""
     at, end, bits = int.from_bytes(first, "big"), int.from_bytes(last, "big") + 1, len(first) * 8

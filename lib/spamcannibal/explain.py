@@ -1,7 +1,8 @@
 """Everything that is known of an address: what lists it and why, what packet path and DNS make of that, its past.
 
-In: the store, a zone's kind by name, an address, and perhaps the number of the change after which to look. Out: an
-Account, of facts only; commands and pages say them in their own ways. A few dozen look-ups, whatever the store's size.
+In: the store, a zone's kind by name, an address or prefix, and perhaps the number of the change after which to look.
+Out: an Account, of facts only; commands and pages say them in their own ways. A few dozen look-ups, whatever the
+store's size. A prefix is told by what covers the whole of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from spamcannibal.addr import format_addr, format_key, make_key, mask
+from spamcannibal.addr import around, format_addr, format_key, make_key, mask, split_key
 from spamcannibal.dnsbl.colours import COLOURS, Kind, answer_code
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.errors import NeverListed
@@ -29,7 +30,7 @@ from spamcannibal.record import (
 from spamcannibal.rows import change_row, contrib_row, piece_row, when
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
-from spamcannibal.store.timeline import listing_at
+from spamcannibal.store.timeline import listing_at, with_history
 
 HISTORY_LIMIT = 100
 TEST_LISTED, TEST_CLEAR = bytes((127, 0, 0, 2)), bytes((127, 0, 0, 1))
@@ -54,7 +55,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What is known. `matches` and `history` of all covering keys; matches are the most specific first.
+    """What is known of `addr`, an address or the key of a prefix. `matches` and `history` are of all keys that cover
+    it; matches are the most specific first.
 
     `decision` is what the packet path does: refused, passes, or observed; `mode` how, DEFAULT meaning the setting.
     """
@@ -83,12 +85,13 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def explain(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | None = None) -> Account:
-    """Return what is known of an address, now or after change `seq`; the never-list is always today's."""
-    keys = [make_key(mask(addr, plen), plen) for plen in range(len(addr) * 8, -1, -1)]
+    """Return what is known of an address or prefix, now or after change `seq`; the never-list is always today's."""
+    keys = around(addr)
     matches = _present(store, keys) if seq is None else _past(store, keys, seq)
     decision, mode = _decision(matches)
     at = store.last_seq() if seq is None else seq
-    history = sorted((change for key in keys for change in store.history(key, HISTORY_LIMIT)), key=lambda one: one.seq)
+    told = (change for key in with_history(store, keys) for change in store.history(key, HISTORY_LIMIT))
+    history = sorted(told, key=lambda one: one.seq)
     return Account(
         addr,
         at,
@@ -96,7 +99,7 @@ def explain(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | Non
         matches,
         decision,
         mode,
-        [_answer(zone, kind, addr, matches) for zone, kind in zones.items()],
+        [_answer(zone, kind, addr, matches) for zone, kind in zones.items()] if len(addr) in (4, 16) else [],
         [change for change in history if change.seq <= at][-HISTORY_LIMIT:],
         store.contact(addr),
         _checked(store, keys),
@@ -104,7 +107,8 @@ def explain(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | Non
 
 
 def _present(store: Store, keys: Iterable[bytes]) -> list[Match]:
-    keys = list(keys)
+    lengths = {size: set(store.lengths(size)) for size in (4, 16)}
+    keys = [key for key in keys for addr, plen in (split_key(key),) if plen in lengths[len(addr)]]
     found = [(key, row) for key, row in zip(keys, store.records("tarpit", keys), strict=True) if row is not None]
     return [
         Match(key, store.change(row.seq) or _unwritten(key, row), row, store.contrib(key), store.evidence(key))
@@ -172,7 +176,7 @@ def _checked(store: Store, keys: Iterable[bytes]) -> Checked | None:
 def document(account: Account, settings: Settings) -> dict[str, Any]:
     """Return an account as plain values: what `explain --json` prints."""
     return {
-        "address": format_addr(account.addr),
+        "address": format_key(account.addr),
         "decision": account.decision,
         "mode": mode_name(account.mode, settings) if account.matches else None,
         "never_list": account.never,

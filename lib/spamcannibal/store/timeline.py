@@ -3,7 +3,8 @@
 Records may be missing where the journal was pruned; then what lies before is as far back as can be told.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from spamcannibal.record import Action, Change
@@ -64,3 +65,23 @@ def _says(change: Change | None) -> tuple[object, ...] | None:
     if change is None:
         return None
     return change.code, change.text, change.expiry_ms, change.flags, change.mode
+
+
+def with_history(store: Store, keys: Iterable[bytes]) -> list[bytes]:
+    """Give those of the keys that the journal knows. Where rows are few it takes few steps, however many the keys."""
+    wanted = sorted(bytes((len(key),)) + key for key in keys)
+
+    def look() -> list[bytes]:
+        cursor, found, at = store.env.db("history").cursor(), list[bytes](), 0
+        try:
+            while at < len(wanted) and (row := cursor.set_range(wanted[at])) is not None:
+                nearest = row[0][:-8]
+                after = bisect_right(wanted, nearest, at)
+                if after > at and wanted[after - 1] == nearest:
+                    found.append(nearest[1:])
+                at = max(after, at + 1)
+            return found
+        finally:
+            cursor.close()
+
+    return store.env.read(look)
