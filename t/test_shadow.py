@@ -14,9 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr, parse_key
+from spamcannibal.breaker import Breaker, Caps
 from spamcannibal.commands import main
 from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.jobs.blcheck import BlCheck, Plan
+from spamcannibal.jobs.rules import Answer, Rules, early, late
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PUBLISHED, SHADOW, Cause
+from spamcannibal.remote.lists import RemoteList
+from spamcannibal.remote.verdict import Outcome, Verdict
 from spamcannibal.store import exchange, trials
 from spamcannibal.store.batch import Amendment
 from spamcannibal.store.check import check
@@ -46,6 +51,14 @@ def store(tmp_path: Path) -> Any:
     assert list(check(opened)) == []
     check_whole(opened)
     opened.close()
+
+
+class _Everything:
+    def find(self, addr: bytes) -> str | None:
+        return "0.0.0.0/0"
+
+
+EVERYTHING = _Everything()
 
 
 # ---- what the daemon's sightings do ----
@@ -324,3 +337,52 @@ def test_each_entry_tells_how_it_fares(site: Path) -> None:
     assert rows(site, "shadow", "--source", "gather:*") == []
     assert json.loads(run(site, "status", "--json").stdout)["shadow"]["seen"] == 3
     assert "3 listings on trial seen at work" in run(site, "status").stdout
+
+
+# ---- blcheck: rules and lists on trial ----
+
+
+def test_a_list_on_trial_decides_nothing_that_others_decide() -> None:
+    lists = {"a.example": RemoteList("a.example"), "b.example": RemoteList("b.example")}
+    rules = Rules(lists=lists, trials=frozenset({"b.example"}))
+
+    def judged(a: Outcome, b: Outcome) -> tuple[Answer, bool | None]:
+        verdicts = [Verdict("a.example", a, weight=1.0), Verdict("b.example", b, weight=1.0)]
+        found = late(rules, HOST, early(rules, HOST), verdicts)
+        return found.answer, found.finding.is_trial if found.finding else None
+
+    listed, clear, unknown = Outcome.LISTED, Outcome.CLEAR, Outcome.UNKNOWN
+    assert judged(listed, clear) == judged(listed, listed) == judged(listed, unknown) == (Answer.LIST, False)
+    assert judged(clear, listed) == (Answer.LIST, True)
+    assert judged(unknown, listed)[0] is Answer.UNSURE
+    assert judged(clear, unknown) == judged(clear, clear) == (Answer.PASS, None)
+
+
+def test_a_rule_on_trial_hides_no_list_and_lists_on_trial_where_all_others_pass() -> None:
+    rules = Rules(block=EVERYTHING, lists={"a.example": RemoteList("a.example")}, trials=frozenset({"block_list"}))
+    before = early(rules, HOST)
+    assert before.answer is Answer.PASS and before.finding is not None and before.finding.is_trial
+    by_list = late(rules, HOST, before, [Verdict("a.example", Outcome.LISTED, weight=1.0)])
+    assert by_list.finding is not None and by_list.finding.zone == "a.example" and not by_list.finding.is_trial
+    alone = late(rules, HOST, before, [Verdict("a.example", Outcome.CLEAR)])
+    assert alone.answer is Answer.LIST and alone.finding is not None and alone.finding.is_trial
+
+
+def test_what_is_only_listed_on_trial_is_marked_so_and_not_asked_about_each_run(store: Any) -> None:
+    rules = Rules(block=EVERYTHING, trials=frozenset({"block_list"}))
+    for _ in range(2):
+        store.contacts([], [(HOST, 1, 5000, 5000)])
+        report = BlCheck(store, rules, None, Breaker(Caps()), Plan(clock=lambda: 100.0)).run()
+    assert report.counts["fresh"] == 1 and store.get_key(HOST).flags == SHADOW
+    assert len(store.history(HOST)) == 1 and trials.trial(store, HOST).count == 1
+
+
+def test_a_rule_that_does_not_exist_can_t_be_on_trial(site: Path) -> None:
+    text = (site / "c.toml").read_text()
+    (site / "c.toml").write_text(text + '[jobs]\nshadow = ["contries"]\n')
+    result = run(site, "config", "check")
+    assert result.exit_code and "jobs.shadow: got contries, want block_list" in result.output
+    (site / "c.toml").write_text(
+        text + '[remote]\nlists = ["zen.example"]\n[jobs]\nshadow = ["zen.example", "countries"]\n'
+    )
+    assert "jobs.shadow" not in run(site, "config", "check").output

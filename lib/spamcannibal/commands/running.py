@@ -125,6 +125,7 @@ def load_rules(settings: Settings, store: Store) -> Rules:
         lists={one.zone: one for one in lists},
         threshold=jobs.threshold,
         hits=counts.zones if counts is not None else {},
+        trials=frozenset(map(str.lower, jobs.shadow)),
     )
 
 

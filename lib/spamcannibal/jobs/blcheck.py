@@ -30,7 +30,7 @@ from spamcannibal.guard import is_forbidden
 from spamcannibal.jobs.asker import Asker
 from spamcannibal.jobs.report import UNSURE, Report
 from spamcannibal.jobs.rules import Answer, Finding, Judgement, Rules, by_block, early, late
-from spamcannibal.record import Checked
+from spamcannibal.record import SHADOW, Checked
 from spamcannibal.remote.verdict import Pointers, Verdict
 from spamcannibal.store import examine
 from spamcannibal.store.examine import Settlement
@@ -192,11 +192,17 @@ class BlCheck:
             return
         expiry_ms = int((now + finding.expires_s) * 1000)
         hearsay = Hearsay(finding.causes)
+        flags = SHADOW if finding.is_trial else 0
         self._settled.listings.append(
-            NewListing(candidate.key, finding.code, finding.text, source, expiry_ms=expiry_ms, contrib=hearsay)
+            NewListing(
+                candidate.key, finding.code, finding.text, source, expiry_ms=expiry_ms, contrib=hearsay, flags=flags
+            )
         )
+        if finding.is_trial:  # he will knock again, and is not asked about each time
+            self._settled.checked[candidate.key] = Checked(self._now_ms())
         self.report.zones[finding.zone] += 1
-        self.report.note(candidate.key, "listed", zone=finding.zone, text=finding.text)
+        done = "on trial" if finding.is_trial else "listed"
+        self.report.note(candidate.key, done, zone=finding.zone, text=finding.text)
         self._forget(candidate.addr, "listed")
 
     def _pass(self, candidate: _Candidate, how: str) -> None:

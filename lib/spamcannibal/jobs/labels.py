@@ -28,6 +28,14 @@ class Kind(Enum):
         return self.value
 
 
+# What [jobs] calls the rules.
+SETTINGS = {
+    Kind.BLOCK: "block_list",
+    Kind.MISSING_PTR: "missing_ptr",
+    Kind.GENERIC_PTR: "generic_ptr",
+    Kind.COUNTRY: "countries",
+}
+
 _KINDS = {
     BLOCK: Kind.BLOCK,
     MISSING_PTR: Kind.MISSING_PTR,

@@ -23,7 +23,7 @@ from enum import Enum
 
 from spamcannibal.jobs import rules as by
 from spamcannibal.jobs.labels import Kind, kind_of
-from spamcannibal.jobs.rules import Answer, Finding, Rules
+from spamcannibal.jobs.rules import Finding, Rules
 from spamcannibal.record import Cause, Contrib
 from spamcannibal.remote.verdict import Found, Outcome, Pointers, Verdict
 
@@ -146,4 +146,4 @@ def _standing(rules: Rules, addr: bytes, causes: Sequence[Cause], heard: Heard) 
     zones = {cause.zone.lower() for cause in causes}
     verdicts = [verdict for zone, verdict in (heard.verdicts or {}).items() if zone in zones]
     weighed = by.by_lists(rules, addr, verdicts)
-    return weighed.finding if weighed.answer is Answer.LIST else None
+    return weighed.finding  # one on trial too

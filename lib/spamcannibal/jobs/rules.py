@@ -12,10 +12,12 @@ it. UNSURE never lists.
     a 1, b 1                a clear, b unknown          UNSURE          PASS
     a 1, white -1           a listed, white unknown     UNSURE          PASS
     a 1, white -1           a listed, white clear       LIST            PASS
+
+A rule or list on trial (`trials`) decides nothing: only where all others let pass, its finding lists, on trial.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -70,6 +72,7 @@ class Finding:
     text: str
     expires_s: float
     causes: tuple[Cause, ...]
+    is_trial: bool = False
 
     @property
     def zone(self) -> str:
@@ -78,7 +81,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The outcome; `note` says what kept it from being sure, `doubts` who did."""
+    """The outcome; `note` says what kept it from being sure, `doubts` who did. A finding without LIST is on trial."""
 
     answer: Answer
     finding: Finding | None = None
@@ -99,6 +102,7 @@ class Rules:
     lists: Mapping[str, RemoteList] = field(default_factory=dict)
     threshold: float = 1.0
     hits: Mapping[str, int] = field(default_factory=dict)
+    trials: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
@@ -119,20 +123,22 @@ PASS = Judgement(Answer.PASS)
 
 def early(rules: Rules, addr: bytes, pointers: Pointers | None = None) -> Judgement:
     """Judge by the rules before the remote lists; without pointers as if no rule needed them."""
-    finding = by_block(rules, addr)
-    if finding is not None:
-        return Judgement(Answer.LIST, finding)
     named = by_pointers(rules, addr, pointers) if pointers is not None else PASS
-    if named.answer is Answer.LIST:
-        return named
-    finding = by_country(rules, addr)
-    return Judgement(Answer.LIST, finding) if finding is not None else named
+    found = [each for each in (by_block(rules, addr), named.finding, by_country(rules, addr)) if each is not None]
+    firm = [finding for finding in found if not finding.is_trial]
+    if firm:
+        return Judgement(Answer.LIST, firm[0])
+    without = named if named.answer is Answer.UNSURE else PASS
+    return replace(without, finding=found[0]) if found else without
 
 
 def late(rules: Rules, addr: bytes, before: Judgement, verdicts: Sequence[Verdict]) -> Judgement:
     """Judge by the remote lists, after what the early rules said."""
     weighed = by_lists(rules, addr, verdicts)
-    return before if weighed.answer is Answer.PASS else weighed
+    if weighed.answer is not Answer.PASS:
+        return weighed
+    on_trial = before.finding or weighed.finding
+    return Judgement(Answer.LIST, on_trial) if before.answer is Answer.PASS and on_trial is not None else before
 
 
 def by_block(rules: Rules, addr: bytes) -> Finding | None:
@@ -166,9 +172,19 @@ def by_country(rules: Rules, addr: bytes) -> Finding | None:
 
 
 def by_lists(rules: Rules, addr: bytes, verdicts: Sequence[Verdict]) -> Judgement:
-    """Judge by what remote lists say, together."""
-    listed = [verdict for verdict in verdicts if verdict.outcome is Outcome.LISTED and verdict.zone in rules.lists]
-    unknown = [verdict for verdict in verdicts if verdict.outcome is Outcome.UNKNOWN and verdict.zone in rules.lists]
+    """Judge by what remote lists say, together; first by those that are not on trial."""
+    known = [verdict for verdict in verdicts if verdict.zone in rules.lists]
+    firm = [verdict for verdict in known if verdict.zone not in rules.trials]
+    judged = _weighed(rules, addr, firm)
+    if judged.answer is not Answer.PASS or len(firm) == len(known):
+        return judged
+    finding = _weighed(rules, addr, known).finding
+    return replace(PASS, finding=replace(finding, is_trial=True)) if finding is not None else PASS
+
+
+def _weighed(rules: Rules, addr: bytes, verdicts: Sequence[Verdict]) -> Judgement:
+    listed = [verdict for verdict in verdicts if verdict.outcome is Outcome.LISTED]
+    unknown = [verdict for verdict in verdicts if verdict.outcome is Outcome.UNKNOWN]
     low = high = sum(verdict.weight for verdict in listed)
     for verdict in unknown:
         weights = weights_of(rules.lists[verdict.zone])
@@ -192,7 +208,8 @@ def _own(rules: Rules, kind: Kind, zone: str, addr: bytes, reason: str, said: st
     """Make the finding of a rule of ours; `said` is what the entry itself should remember."""
     terms = rules.terms.get(kind, Terms())
     cause = Cause(zone, kind.code, addr, said or "")
-    return Finding(kind.code, entry_text(reason, terms.text, addr), terms.expires_s, (cause,))
+    is_trial = labels.SETTINGS.get(kind, "") in rules.trials
+    return Finding(kind.code, entry_text(reason, terms.text, addr), terms.expires_s, (cause,), is_trial)
 
 
 def _heard(rules: Rules, addr: bytes, listed: Sequence[Verdict]) -> Finding:

@@ -94,6 +94,10 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
     if len(settings.jobs.country_db) not in (1, 2):
         wanted = "want two, of IPv4 and of IPv6, or one of both"
         yield "jobs.country_db", f": got {len(settings.jobs.country_db)} files, {wanted}"
+    known = {*jobs.RULES, *(name.partition(" ")[0].lower() for name in settings.remote.lists)}
+    for name in settings.jobs.shadow:
+        if name.lower() not in known:
+            yield "jobs.shadow", f": got {name}, want {', '.join(jobs.RULES)}, or one of remote.lists"
     names = [zone.name.lower() for zone in zones]
     for i, zone in enumerate(zones):
         if zone.name.lower() in names[:i]:

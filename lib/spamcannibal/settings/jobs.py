@@ -12,6 +12,7 @@ from spamcannibal.decode import Checks
 
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
+RULES = ("block_list", "missing_ptr", "generic_ptr", "countries")
 
 Days = Annotated[int, Meta(ge=1, le=36_500)]
 Duration = Annotated[float, Meta(ge=1, le=10 * YEAR_S)]
@@ -31,6 +32,7 @@ class JobsSettings(Struct, frozen=True):
     country_db: tuple[str, ...] = ("/usr/share/tor/geoip", "/usr/share/tor/geoip6")
     country_text: str = "in my bad country list"
     country_expires_s: Duration = 30 * DAY_S
+    shadow: tuple[str, ...] = ()
     threshold: Annotated[float, Meta(gt=0, le=1000)] = 1.0
     unknown_runs: Annotated[int, Meta(ge=1, le=1000)] = 5
     fresh_s: Duration = DAY_S
