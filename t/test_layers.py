@@ -105,6 +105,9 @@ SHELLS = {
     "web.signin",
     "web.users",
     "web.names",
+    "web.asked",
+    "web.removal_desk",
+    "web.removal_post",
     "web.site",
 }
 
@@ -133,6 +136,7 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("gather.standing", "dnsbl.colours"),
     ("gather.writer", "dnsbl.colours"),
     ("web.site", "dnsbl.colours"),
+    ("web.site", "remote.lists"),
 }
 SLICES = {"activity", "tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
 
@@ -170,7 +174,7 @@ OUTSIDE = {
     "gnupg": ("robot.pgp",),
     "matplotlib": ("commands.",),
     "msgspec": (
-        "activity.", "config", "decode", "explain", "gather.signs", "record", "settings.", "store.",
+        "activity.", "config", "decode", "explain", "gather.signs", "record", "removal", "settings.", "store.",
         "commands.", "remote.", "tarpit.notes", "web.",
     ),
     "prometheus_client": ("web.",),

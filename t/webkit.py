@@ -27,7 +27,7 @@ class Clock:
 
 
 class Book:
-    """Names as a test wants them: what is missing is None, unknown; see site.Names."""
+    """Names as a test wants them: what is missing is None, unknown; see asked.Names."""
 
     def __init__(self):
         self.ptr, self.a, self.txt = {}, {}, {}

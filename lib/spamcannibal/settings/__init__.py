@@ -20,6 +20,7 @@ from spamcannibal.settings import (
     gather,
     jobs,
     remote,
+    removal,
     robot,
     shadow,
     share,
@@ -35,6 +36,7 @@ from spamcannibal.settings.follow import FollowSettings
 from spamcannibal.settings.gather import GatherSettings
 from spamcannibal.settings.jobs import JobsSettings
 from spamcannibal.settings.remote import RemoteSettings
+from spamcannibal.settings.removal import RemovalSettings
 from spamcannibal.settings.robot import ComplaintSettings, RobotSettings
 from spamcannibal.settings.shadow import ShadowSettings
 from spamcannibal.settings.share import ShareSettings
@@ -57,6 +59,7 @@ CHECKS: Checks = {
     **activity.CHECKS,
     **trap.CHECKS,
     **web.CHECKS,
+    **removal.CHECKS,
     **admin.CHECKS,
 }
 
@@ -78,6 +81,7 @@ class Settings(Struct, frozen=True):
     activity: ActivitySettings = ActivitySettings()
     trap: TrapSettings = TrapSettings()
     web: WebSettings = WebSettings()
+    removal: RemovalSettings = RemovalSettings()
     admin: AdminSettings = AdminSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()

@@ -16,7 +16,7 @@ ANSWERS_LIMIT = 32
 
 
 class Resolved:
-    """Asks the resolvers given as ADDRESS or ADDRESS:PORT, those of the system if there are none; see site.Names."""
+    """Asks the resolvers given as ADDRESS or ADDRESS:PORT, those of the system if there are none; see asked.Names."""
 
     def __init__(self, resolvers: Sequence[str], wait_s: float = 3.0) -> None:
         self._resolver = dns.resolver.Resolver(configure=not resolvers)

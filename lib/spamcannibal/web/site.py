@@ -5,30 +5,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.events import EventLog
+from spamcannibal.remote.lists import RemoteList
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
-
-
-class Names(Protocol):
-    """The DNS as pages ask it; None means unknown: no answer in time, or a failure."""
-
-    def pointers(self, addr: bytes) -> tuple[str, ...] | None:
-        """Return the names that reverse DNS gives an address."""
-
-    def addresses(self, name: str) -> tuple[bytes, ...] | None:
-        """Return the addresses of a name."""
-
-    def texts(self, name: str) -> tuple[str, ...] | None:
-        """Return the texts of a name's TXT records."""
+from spamcannibal.web.asked import Asked, Names
 
 
 @dataclass(eq=False)
 class Site:
-    """One installation. `opened` gives the store, `send` takes (sender, recipients, mail) or raises Unavailable."""
+    """One installation. `opened` gives the store, `send` takes (sender, recipients, mail) or raises Unavailable.
+
+    `contacts` gives the abuse contacts of an address (None: not known now), `lists` what is known of remote lists by
+    zone; `asked` is how pages ask `names`.
+    """
 
     settings: Settings
     opened: Callable[[], Store]
@@ -38,9 +30,14 @@ class Site:
     log: EventLog
     clock: Callable[[], float] = time.time
     token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
+    contacts: Callable[[bytes], Sequence[str] | None] = lambda addr: None
+    lists: Callable[[], Mapping[str, RemoteList]] = dict
     is_over: bool = False
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.asked = Asked(self.names, self.clock, max(1, self.settings.web.threads // 2))
 
     @property
     def store(self) -> Store:
