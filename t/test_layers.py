@@ -99,6 +99,7 @@ SHELLS = {
     "tarpit.replay",
     "web.activity",
     "web.app",
+    "web.tokens",
     "web.home",
     "web.passwords",
     "web.sessions",

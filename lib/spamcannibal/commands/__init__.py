@@ -14,6 +14,7 @@ SECTIONS = {
         "robot": ("spamcannibal.commands.robot", "Take signed spam reports by mail, and answer them."),
         "share": ("spamcannibal.commands.share", "Tell other sites what was proven here."),
         "web": ("spamcannibal.commands.web", "Serve the web pages: look-ups, removal, activity, administration."),
+        "token": ("spamcannibal.commands.token", "Make, show and revoke the tokens of programs that use the API."),
         "user": ("spamcannibal.commands.user", "Make, show, change and remove the users of the administration pages."),
     },
     "Jobs": {

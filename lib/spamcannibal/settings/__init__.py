@@ -14,6 +14,7 @@ from spamcannibal.decode import Checks
 from spamcannibal.settings import (
     activity,
     admin,
+    api,
     base,
     dnsbl,
     follow,
@@ -30,6 +31,7 @@ from spamcannibal.settings import (
 )
 from spamcannibal.settings.activity import ActivitySettings
 from spamcannibal.settings.admin import AdminSettings
+from spamcannibal.settings.api import ApiSettings
 from spamcannibal.settings.base import GuardSettings, LogSettings, ServicesSettings, StoreSettings
 from spamcannibal.settings.dnsbl import DnsblSettings
 from spamcannibal.settings.follow import FollowSettings
@@ -61,6 +63,7 @@ CHECKS: Checks = {
     **web.CHECKS,
     **removal.CHECKS,
     **admin.CHECKS,
+    **api.CHECKS,
 }
 
 
@@ -83,6 +86,7 @@ class Settings(Struct, frozen=True):
     web: WebSettings = WebSettings()
     removal: RemovalSettings = RemovalSettings()
     admin: AdminSettings = AdminSettings()
+    api: ApiSettings = ApiSettings()
     services: ServicesSettings = ServicesSettings()
     log: LogSettings = LogSettings()
 

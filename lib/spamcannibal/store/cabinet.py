@@ -24,7 +24,7 @@ Row = tuple[bytes, bytes]
 
 ID_LIMIT_BYTES = 256
 SWEEP_LIMIT = 1000
-PASSING = frozenset({"session", "attempt", "gate", "draft"})
+PASSING = frozenset({"session", "attempt", "gate", "draft", "bouncer"})
 _SIZE = 8
 
 
