@@ -45,6 +45,7 @@ class Facts:
     hold_gap_ms: int = 600_000
     uncounted: int = 0
     inert: Callable[[str], str] = str  # makes outside text harmless
+    source: Callable[[str], str] = str  # how the source of a change is told
 
     @property
     def uncounted_words(self) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from spamcannibal.activity.facts import REPLIES, SHOWN, VERDICTS, Facts
-from spamcannibal.activity.figures import LENGTH_S, MINUTE, Figures, Hold, Ranking, add_figures
+from spamcannibal.activity.figures import LENGTH_S, MINUTE, Figures, Hold, Ranking, add_figures, add_rankings
 from spamcannibal.activity.spans import by_hour, drawn
 from spamcannibal.activity.tables import Cell, Column, Section, Table
 from spamcannibal.addr import format_addr, parse_key, split_key
@@ -138,6 +138,8 @@ def _country(facts: Facts, addr: bytes) -> str | None:
 def _ranked(facts: Facts, name: str, title: str, columns: tuple[str, str], note: str = "") -> Section:
     """A ranking with shares; what it does not name is its last row."""
     ranking = facts.lists.ranks.get(name, Ranking())
+    if name in ("listed", "unlisted"):
+        ranking = add_rankings(Ranking({facts.source(key): count}) for key, count in ranking.rows.items())
     is_net = name == "networks" and facts.country is not None
     rows: list[tuple[Cell, ...]] = []
     for key, count in list(ranking.rows.items())[:SHOWN]:

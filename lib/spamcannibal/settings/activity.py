@@ -16,6 +16,7 @@ class ActivitySettings(Struct, frozen=True):
     hours_days: Annotated[int, Meta(ge=2, le=1000)] = 90
     days: Days = 1825
     hold_gap_s: Seconds = 600.0
+    public: bool = True
     sender: str = ""
     recipients: tuple[str, ...] = ()
 

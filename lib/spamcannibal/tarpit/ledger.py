@@ -8,6 +8,7 @@
 Should they not be written, what was added up waits for the next time: it counts for a later minute then, and counts.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
@@ -141,6 +142,7 @@ def networks(packets: Iterable[tuple[bytes, int]]) -> dict[str, int]:
     return {f"{format_addr(net)}/{V4_NET if len(net) == 4 else V6_NET}": count for net, count in found.items()}
 
 
+@functools.lru_cache(maxsize=4096)
 def holds_packets(value: int, mode: str) -> bool:
     """Tell whether a source of this table value is held, not let pass or dropped; `mode` is the default mode."""
     if not value:

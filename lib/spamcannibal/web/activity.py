@@ -4,13 +4,13 @@ What a report is made of changes once a minute, or with the list; until then it 
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cachetools import LRUCache
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, url_for
 from markupsafe import Markup
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
 from spamcannibal.activity.chart import draw
 from spamcannibal.activity.report import sections
@@ -57,6 +57,12 @@ class Cache:
             return made
 
 
+@blueprint.before_request
+def _admit() -> None:
+    if not here().settings.activity.public:
+        raise Forbidden("The activity report is not public here.")
+
+
 @blueprint.get("/activity")
 def index() -> str:
     days = _days()
@@ -84,6 +90,11 @@ def part(name: str, form: str) -> Response:
     return answer
 
 
+def public_source(source: str) -> str:
+    """Return what everybody may know of who changed the list: the kind, and of other people's lists which."""
+    return source if source.startswith("blcheck:") else source.partition(":")[0]
+
+
 def _days() -> int:
     text = request.args.get("days", str(USUAL))
     if text not in map(str, CHOICES):
@@ -97,7 +108,7 @@ def _report(days: int) -> Made:
 
 
 def _make(site: Site, days: int, now: float) -> Made:
-    facts = gather(site.settings, site.store, days, now)
+    facts = replace(gather(site.settings, site.store, days, now), source=public_source)
     found = sections(facts)
     body = render_template(
         "activity_body.html",
