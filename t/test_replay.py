@@ -429,3 +429,17 @@ def test_the_picture_is_drawn_in_known_forms(run: Callable[..., Any], tmp_path: 
         run("replay", path, "--picture", tmp_path / "a.xyz")
     empty = pcap(tmp_path / "none.pcap", [])
     assert run("replay", empty, "--picture", tmp_path / "b.png").exit_code == 0
+
+
+def test_packets_that_our_tarpit_answered_are_known_again_by_its_secret(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    trap = Trap(1, bytes(range(16)))
+    trap.configure(mode="persist", greeting_name="localhost")
+    reply = trap.decide(bytes(V4), PLAIN)[1]
+    assert reply is not None
+    ack = IP(src="192.0.2.7", dst=SERVER) / TCP(sport=4312, dport=25, seq=2, ack=TCP(reply[20:]).seq + 1, flags="A")
+    path = pcap(tmp_path / "a.pcap", [V4, ack])
+    assert json.loads(run("replay", path, "--json").stdout)["events"] == {"trap": 1, "stray": 1}
+    (tmp_path / "store" / "tarpit.secret").write_bytes(bytes(range(16)))
+    assert json.loads(run("replay", path, "--json").stdout)["events"] == {"trap": 1, "greet": 1}
