@@ -5,13 +5,16 @@ state(settings, store)          what they depend on: as long as it is the same, 
 """
 
 from collections.abc import Callable
+from functools import partial
 from mmap import PROT_READ, mmap
 from pathlib import Path
+from typing import Any
 
 from spamcannibal.activity.facts import SHOWN, Facts
 from spamcannibal.activity.figures import DAY, HOUR, LENGTH_S, MINUTE, Lists, add_lists, start_of
 from spamcannibal.activity.now import FILE_LIMIT_BYTES, FILES, Now, read_now
 from spamcannibal.activity.places import finder
+from spamcannibal.activity.tables import Section, shown
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.jobs.location import Location
 from spamcannibal.remote import statefile
@@ -70,6 +73,12 @@ def brief(time_ms: int) -> str | None:
     """Give a time as people read it: to the minute, without its zone, which is UTC."""
     text = when(time_ms)
     return text[:16].replace("T", " ") if text else None
+
+
+def words(facts: Facts, found: list[Section]) -> dict[str, Any]:
+    """Return what the templates of the report want, but for drawings and links."""
+    since, until, made = (brief(ms) for ms in (facts.since_s * 1000, facts.until_s * 1000, facts.now_ms))
+    return {"since": since, "until": until, "made": made, "sections": found, "shown": partial(shown, when=brief)}
 
 
 def read_fresh(folder: Path, service: str, now: float) -> Now | None:

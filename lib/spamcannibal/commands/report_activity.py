@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,8 +90,7 @@ def page(title: str, facts: Facts, found: list[Section]) -> str:
     from markupsafe import Markup
 
     from spamcannibal.activity.chart import draw
-    from spamcannibal.activity.tables import shown
-    from spamcannibal.happenings import brief
+    from spamcannibal.happenings import brief, words
 
     environment = Environment(
         loader=PackageLoader("spamcannibal.web"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -101,21 +99,16 @@ def page(title: str, facts: Facts, found: list[Section]) -> str:
     return environment.get_template("activity_file.html").render(
         title=title,
         style=Markup(style),
-        since=brief(facts.since_s * 1000),
-        until=brief(facts.until_s * 1000),
-        made=brief(facts.now_ms),
-        sections=found,
-        shown=partial(shown, when=brief),
+        **words(facts, found),
         drawn=lambda section: Markup(draw(section, brief)),
         link=lambda name, form: "",
     )
 
 
 def _span(facts: Facts) -> str:
-    from spamcannibal.happenings import brief
+    from spamcannibal.happenings import words
 
-    since, until, made = (brief(ms) for ms in (facts.since_s * 1000, facts.until_s * 1000, facts.now_ms))
-    return f"From {since} to {until}, as of {made}. All times are UTC."
+    return "From {since} to {until}, as of {made}. All times are UTC.".format(**words(facts, []))
 
 
 def _pdf(title: str, facts: Facts, found: list[Section]) -> bytes:

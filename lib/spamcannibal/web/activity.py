@@ -5,7 +5,6 @@ What a report is made of changes once a minute, or with the list; until then it 
 
 import threading
 from dataclasses import dataclass, replace
-from functools import partial
 
 from cachetools import LRUCache
 from flask import Blueprint, Response, current_app, jsonify, render_template, request, url_for
@@ -14,8 +13,8 @@ from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
 from spamcannibal.activity.chart import draw
 from spamcannibal.activity.report import sections
-from spamcannibal.activity.tables import Section, as_csv, as_rows, shown
-from spamcannibal.happenings import State, brief, gather, state
+from spamcannibal.activity.tables import Section, as_csv, as_rows
+from spamcannibal.happenings import State, brief, gather, state, words
 from spamcannibal.rows import when
 from spamcannibal.web.app import here
 from spamcannibal.web.site import Site
@@ -112,11 +111,7 @@ def _make(site: Site, days: int, now: float) -> Made:
     found = sections(facts)
     body = render_template(
         "activity_body.html",
-        since=brief(facts.since_s * 1000),
-        until=brief(facts.until_s * 1000),
-        made=brief(facts.now_ms),
-        sections=found,
-        shown=partial(shown, when=brief),
+        **words(facts, found),
         drawn=lambda section: Markup(draw(section, brief)),
         link=lambda name, form: url_for("activity.part", name=name, form=form, days=days),
     )
