@@ -398,6 +398,19 @@ def test_files_that_are_not_read_this_time_keep_their_places_while_they_are_ther
     ]
 
 
+def test_a_file_that_is_new_to_us_goes_on_where_we_found_it_though_nobody_took_what_it_said(tmp_path):
+    append(tmp_path, pregreet("192.0.2.1"))
+    listener = Listener()
+    listener.is_away = True
+    drain(make(tmp_path, listener))  # killed then
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    append(tmp_path, pregreet("192.0.2.2"))
+    listener.is_away = False
+    follower = make(tmp_path, listener, grace_s=0.0)
+    drain(follower)
+    assert [report.key[-1] for report in listener.got] == [1, 2]
+
+
 def test_one_process_at_a_time_keeps_places_in_a_file(tmp_path):
     path = str(tmp_path / "places")
     with places.held(path, "x.state_file"):

@@ -9,7 +9,7 @@ nothing about today and is passed over.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,40 +60,31 @@ class LogFollower:
         self._log = log
         self._storms = Storms(manner.addresses)
         self._told: TTLCache[Report, bool] = TTLCache(manner.addresses, AGAIN_S, time.monotonic)
-        kept = self._kept()
-        # Files that are not read this time keep their places, while they are there.
-        self._others = {name: place for name, place in kept.items() if Path(name).exists()}
-        self._tails = [Tail(path, kept.get(str(path)), manner.from_start, manner.grace_s) for path in paths]
+        # How far all is dealt with; files that are not read this time keep their places, while they are there.
+        ours = set(map(str, paths))
+        self._places = {name: at for name, at in self._kept().items() if name in ours or Path(name).exists()}
+        self._tails = [Tail(path, self._places.get(str(path)), manner.from_start, manner.grace_s) for path in paths]
         self._waiting: list[Report] = []
-        self._kept_s = time.monotonic()
+        self._kept_s, self._known = time.monotonic(), set(self._places)
         self._retry_at, self._retry_s = 0.0, RETRY_S
         self._trouble: dict[str, str] = {}
 
     def turn(self) -> bool:
         """Read and report once; True if there may be more at once."""
         now_s = time.monotonic()
-        if self._waiting and not self._brought(now_s):
-            return False
-        is_more = False
-        for tail in self._tails:
-            block = self._read(tail)
-            is_more = is_more or bool(block)
-            self.counts["lines"] += block.count(b"\n")
-            self._waiting = self._reports(block)
-            if self._waiting and not self._brought(now_s):
-                return False
-        if now_s - self._kept_s >= KEEP_EVERY_S:
+        is_more = self._advance(now_s)
+        if now_s - self._kept_s >= KEEP_EVERY_S or self._places.keys() != self._known:
             self.keep()
         return is_more
 
     def keep(self) -> None:
-        """Write down how far all files are read, unless something of the last block is not brought yet."""
+        """Write down how far all files are dealt with."""
         path = self._manner.state_file
-        if self._waiting or not path:
+        if not path:
             return
-        self._kept_s = time.monotonic()
+        self._kept_s, self._known = time.monotonic(), set(self._places)
         try:
-            places.write(path, self._others | {str(tail.path): tail.place for tail in self._tails if tail.place})
+            places.write(path, self._places)
         except Unavailable as error:
             self._complain(path, str(error))
         else:
@@ -106,9 +97,31 @@ class LogFollower:
             tail.close()
         return not self._waiting
 
+    def _advance(self, now_s: float) -> bool:
+        """Bring what waits, then read on in all files; False at the first report that can't be brought."""
+        if self._waiting and not self._brought(now_s):
+            return False
+        self._settle(self._tails)
+        is_more = False
+        for tail in self._tails:
+            block = self._read(tail)
+            is_more = is_more or bool(block)
+            self.counts["lines"] += block.count(b"\n")
+            self._waiting = self._reports(block)
+            if self._waiting and not self._brought(now_s):
+                return False
+            self._settle([tail])
+        return is_more
+
+    def _settle(self, tails: Iterable[Tail]) -> None:
+        """Take it that all that was read of some files is dealt with."""
+        self._places |= {str(tail.path): tail.place for tail in tails if tail.place is not None}
+
     def _read(self, tail: Tail) -> bytes:
         lost = tail.lost
         try:
+            if tail.begin():
+                self._settle([tail])  # so that it goes on here, whatever happens before something is brought
             block = tail.read()
         except OSError as error:
             tail.close()

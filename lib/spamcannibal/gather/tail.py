@@ -48,6 +48,10 @@ class Tail:
         self._file: BinaryIO | None = None
         self._is_skipping = False  # the rest of a line that was too long
 
+    def begin(self) -> bool:
+        """Open the file; True if it never was before, and its place is known now. OSError if it can't be read."""
+        return self._file is None and self.place is None and self._open()
+
     def read(self) -> bytes:
         """Return the next whole lines, at most BLOCK_BYTES; OSError if the file can't be read."""
         for _ in range(ROUNDS):
