@@ -107,6 +107,9 @@ SHELLS = {
     "web.users",
     "web.names",
     "web.asked",
+    "web.lookup",
+    "web.policy",
+    "web.removal",
     "web.removal_desk",
     "web.removal_post",
     "web.site",
@@ -138,6 +141,9 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("gather.writer", "dnsbl.colours"),
     ("web.site", "dnsbl.colours"),
     ("web.site", "remote.lists"),
+    ("web.lookup", "robot.redact"),
+    ("web.policy", "dnsbl.colours"),
+    ("web.public", "jobs.labels"),
 }
 SLICES = {"activity", "tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}
 

@@ -31,14 +31,19 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
 }
 # What the navigation of every page shows: end point, word.
-NAVIGATION = (("home.index", "Look up"), ("activity.index", "Activity"))
+NAVIGATION = (
+    ("home.index", "Look up"),
+    ("removal.form", "Get off the list"),
+    ("policy.show", "Policy"),
+    ("activity.index", "Activity"),
+)
 UNLIMITED = ("static", "metrics.health")
 
 
 def create_app(site: Site) -> Flask:
     """Return the application of a site."""
     # Imported here, so that whoever needs one of these modules does not load all.
-    from spamcannibal.web import activity, home
+    from spamcannibal.web import activity, home, lookup, policy, removal
 
     app = Flask(__name__)
     app.extensions["site"] = site
@@ -50,7 +55,7 @@ def create_app(site: Site) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for part in (home, activity):
+    for part in (home, lookup, removal, policy, activity):
         app.register_blueprint(part.blueprint)
     app.before_request(_admit(site, Limiter(site.settings.web.per_minute)))
     app.after_request(_harden)

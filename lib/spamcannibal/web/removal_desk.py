@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from spamcannibal import removal
 from spamcannibal.addr import format_addr, format_key, parse_addr, parse_key
-from spamcannibal.errors import SpamCannibalError
 from spamcannibal.removal import Case, Declined, Request, Terms, Verdict, Way
 from spamcannibal.store.removals import SOURCE, case_of, unlist
 from spamcannibal.web.removal_mail import token_mail

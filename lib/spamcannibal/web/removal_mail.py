@@ -13,6 +13,7 @@ from typing import NamedTuple
 from spamcannibal.removal import Request
 from spamcannibal.rows import when
 
+LINE_LIMIT = 900  # RFC 5322 section 2.1.1 allows 998
 OUTCOMES = {
     "removed": "was taken off the list",
     "queued": "waits for the operator's decision",
@@ -88,5 +89,7 @@ def _mail(house: House, recipient: str, subject: str, lines: Sequence[str], stam
     mail["Message-ID"] = f"<{unique}.{int(now * 1000)}@{house.sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
-    mail.set_content("\n".join([*lines, "", "-- ", house.name]) + "\n")
+    text = "\n".join([*lines, "", "-- ", house.name]) + "\n"
+    is_plain = text.isascii() and max(map(len, text.splitlines())) < LINE_LIMIT
+    mail.set_content(text, cte="7bit" if is_plain else "quoted-printable")  # a link is best left as it is
     return mail.as_bytes()

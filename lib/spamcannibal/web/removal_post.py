@@ -1,4 +1,4 @@
-"""The mails and log lines of removals, as they leave; neither a recipient nor the world gets more than so many a day."""
+"""The mails and log lines of removals; neither a recipient nor the world gets more mails than so many a day."""
 
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.removal import Declined, Request
