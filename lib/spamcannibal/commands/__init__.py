@@ -37,6 +37,10 @@ SECTIONS = {
             "Tell who sent a message, and what of its Received fields is true.",
         ),
         "replay": ("spamcannibal.commands.replay", "Tell what the list would have done to packets, or to mail."),
+        "removal": (
+            "spamcannibal.commands.removal",
+            "Show, approve or refuse requests to be taken off the list.",
+        ),
         "report": ("spamcannibal.commands.report", "Report what happened (daily, weekly), or sources of spam to their abuse contacts."),
         "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
     },

@@ -74,7 +74,7 @@ def _report(settings: Settings, store: Store, text: str, how: tuple[bool, str, b
     row: dict[str, Any] = {"address": text, "contacts": None, "from": None, "is_done": False}
     try:
         case = _case(store, text)
-        row["contacts"], row["from"] = _contacts(settings, case.addr)
+        row["contacts"], row["from"] = contacts_of(settings, case.addr)
         _check_rate(settings, store, row["contacts"])
         mail = _mail(settings, case, row["contacts"], form)
         if is_shown:
@@ -102,7 +102,7 @@ def _case(store: Store, text: str) -> Case:
     return Case(addr, pieces)
 
 
-def _contacts(settings: Settings, addr: bytes) -> tuple[list[str], str]:
+def contacts_of(settings: Settings, addr: bytes) -> tuple[list[str], str]:
     """Return whom to write to, and who says so."""
     from spamcannibal.robot import rdap, whois
 

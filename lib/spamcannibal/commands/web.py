@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import click
 
 from spamcannibal.addr import parse_endpoint
-from spamcannibal.checks import is_endpoint
+from spamcannibal.checks import is_contact, is_endpoint
 from spamcannibal.commands.common import load_settings, open_store
 from spamcannibal.commands.explain import zone_kinds
 from spamcannibal.config import load
 from spamcannibal.errors import SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
+from spamcannibal.remote.lists import RemoteList
 from spamcannibal.robot.mailout import Mailer
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
@@ -77,7 +80,27 @@ def make_site(settings: Settings, log: EventLog) -> Site:
         names=Resolved(settings.remote.resolvers),
         send=Mailer(robot.sendmail, robot.smtp, robot.wait_s).send,
         log=log,
+        contacts=lambda addr: _contacts(settings, log, addr),
+        lists=functools.cache(lambda: _lists(settings)),
     )
+
+
+def _contacts(settings: Settings, log: EventLog, addr: bytes) -> list[str] | None:
+    """Return who answers for an address, as reports ask; None if that can't be told now."""
+    from spamcannibal.commands.report_abuse import contacts_of
+
+    try:
+        return [each for each in contacts_of(settings, addr)[0] if is_contact(each)]
+    except SpamCannibalError as error:
+        log.emit("REMOVAL", what="no contact", src=addr, why=str(error))
+        return None
+
+
+def _lists(settings: Settings) -> dict[str, RemoteList]:
+    """Return what the catalogue says of remote lists; its mistakes are those of `config check` to tell."""
+    from spamcannibal.remote.catalogue import read_lists
+
+    return read_lists(Path(settings.remote.lists_dir), [])
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:

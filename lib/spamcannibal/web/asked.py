@@ -1,4 +1,4 @@
-"""The DNS as pages may use it: only so many ask at once, and answers are remembered for a minute.
+"""The DNS, and RDAP, as pages may use them: only so many ask at once, and answers are remembered for a minute.
 
 A question may take seconds. If each visitor could make a thread wait so long, a few of them would stop all pages; so
 whoever finds all places taken gets None, unknown, at once.
@@ -42,11 +42,11 @@ class Asked:
 
     def pointers(self, addr: bytes) -> tuple[str, ...] | None:
         """Return the names that reverse DNS gives an address."""
-        return self._remembered(("ptr", addr), lambda: self._source.pointers(addr))
+        return self.remembered(("ptr", addr), lambda: self._source.pointers(addr))
 
     def confirmed(self, addr: bytes) -> tuple[str, ...] | None:
         """Return those of its names that lead back to an address; None if there is none, but one that might."""
-        return self._remembered(("fcr", addr), lambda: self._confirmed(addr))
+        return self.remembered(("fcr", addr), lambda: self._confirmed(addr))
 
     def has_text(self, names: Iterable[str], is_it: Callable[[tuple[str, ...]], bool]) -> str | None:
         """Return the first name whose TXT records are what is looked for, "" if none is, None if we can't ask now."""
@@ -55,15 +55,8 @@ class Asked:
                 return None
             return next((name for name in names if is_it(self._source.texts(name) or ())), "")
 
-    def _confirmed(self, addr: bytes) -> tuple[str, ...] | None:
-        names = self._source.pointers(addr)
-        if not names:
-            return names
-        found = {name: self._source.addresses(name) for name in names[:NAMES_LIMIT]}
-        good = tuple(name for name, addrs in found.items() if addrs and addr in addrs)
-        return None if not good and None in found.values() else good
-
-    def _remembered(self, what: tuple[str, bytes], ask: Callable[[], tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    def remembered(self, what: tuple[str, bytes], ask: Callable[[], Iterable[str] | None]) -> tuple[str, ...] | None:
+        """Return what is asked for, from memory if it was asked within a minute; None if it can't be asked now."""
         with self._lock:
             known = self._known.get(what, MISSING)
         if known is not MISSING:
@@ -71,10 +64,19 @@ class Asked:
         with self._place() as is_mine:
             if not is_mine:
                 return None
-            answer = ask()
+            found = ask()
+        answer = None if found is None else tuple(found)
         with self._lock:
             self._known[what] = answer
         return answer
+
+    def _confirmed(self, addr: bytes) -> tuple[str, ...] | None:
+        names = self._source.pointers(addr)
+        if not names:
+            return names
+        found = {name: self._source.addresses(name) for name in names[:NAMES_LIMIT]}
+        good = tuple(name for name, addrs in found.items() if addrs and addr in addrs)
+        return None if not good and None in found.values() else good
 
     @contextmanager
     def _place(self) -> Iterator[bool]:

@@ -59,8 +59,8 @@ def offer(site: Site, addr: bytes, visitor: bytes) -> Offer:
     names = site.asked.confirmed(addr) if settings.mail or settings.dns else None
     can_mail = settings.mail and house(site) is not None and bool(site.settings.web.url)
     recipients = removal.role_addresses(names or ()) if can_mail else ()
-    if can_mail:
-        recipients += tuple(each for each in site.contacts(addr) or () if each not in recipients)
+    if can_mail and not recipients:
+        recipients = site.asked.remembered(("abuse", addr), lambda: site.contacts(addr)) or ()
     texts = removal.dns_names(addr, site.asked.pointers(addr) or ()) if settings.dns else ()
     return Offer(names, recipients, texts, settings.visit and _is_there(site, addr, visitor))
 
