@@ -446,6 +446,7 @@ def make_certificate(path: Path, name: str) -> Path:
          "-out", f"{made}.crt"],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
+    made.touch(0o600)
     made.write_text(Path(f"{made}.key").read_text() + Path(f"{made}.crt").read_text())
     return made
 

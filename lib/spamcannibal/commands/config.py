@@ -29,7 +29,8 @@ command.add_command(import_perl)
 def check(ctx: click.Context) -> None:
     """Print "ok", or every mistake found in the settings and the files they name.
 
-    These are the never-list, the remote lists in use with their keys, and the files of [jobs].
+    These are the never-list, the remote lists in use with their keys, the files of [jobs], and keys and certificates of
+    [gather], [follow] and [share], read as the users that these become.
 
     \b
     Examples:
@@ -40,9 +41,10 @@ def check(ctx: click.Context) -> None:
     problems = [*reading.problems, *_never_list_problems(reading)]
     if reading.settings is not None:
         # Imported here, since it loads the database library, which nothing else here needs.
+        from spamcannibal.commands import credentials
         from spamcannibal.commands.running import rule_problems
 
-        problems += rule_problems(reading.settings)
+        problems += [*rule_problems(reading.settings), *credentials.problems(reading.settings)]
     for problem in problems:
         click.echo(printable(problem), err=True)
     if problems:

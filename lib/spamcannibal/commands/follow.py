@@ -11,6 +11,7 @@ import click
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.checks import is_endpoint
 from spamcannibal.commands.common import dry_run_option, load_settings
+from spamcannibal.commands.credentials import read_key
 from spamcannibal.commands.patterns import read_signs
 from spamcannibal.errors import ConfigError
 from spamcannibal.events import EventLog
@@ -111,9 +112,6 @@ def _where(settings: Settings) -> tuple[bytes, int] | str:
 def _secret(settings: Settings) -> str:
     if not settings.follow.key_file:
         return ""
-    # Imported here, since it brings the listener's whole machinery.
-    from spamcannibal.commands.gather_serve import read_key
-
     return read_key(Path(settings.follow.key_file)).decode("ascii")
 
 

@@ -65,7 +65,7 @@ def send(ctx: click.Context, colour: str, address: str, reason: str, key_file: s
     if key_file is not None:
         from pathlib import Path
 
-        from spamcannibal.commands.gather_serve import read_key
+        from spamcannibal.commands.credentials import read_key
 
         line += f" key={read_key(Path(key_file)).decode('ascii')}"
     answer = say(_where(ctx, server), f"{line} {clean(reason)}".rstrip())

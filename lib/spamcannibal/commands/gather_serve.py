@@ -10,7 +10,7 @@ import msgspec
 
 from spamcannibal.addr import parse_key
 from spamcannibal.commands.common import load_settings, open_store, progress
-from spamcannibal.errors import ConfigError
+from spamcannibal.commands.credentials import read_key, server_tls
 from spamcannibal.events import EventLog
 from spamcannibal.gather.daemon import Daemon, Parts
 from spamcannibal.gather.decision import ORDER, Terms, Voice
@@ -20,8 +20,6 @@ from spamcannibal.neverfile import read_never_list
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges
 from spamcannibal.settings import Settings
 from spamcannibal.settings.gather import GatherSettings, ReporterSettings
-
-KEY_LIMIT_BYTES = 256
 
 
 def serve(ctx: click.Context, observe: bool) -> None:
@@ -61,19 +59,7 @@ class _Source:
         return Parts(terms(gather), reporters, manner, read_never_list(settings))
 
     def tls(self, gather: GatherSettings) -> ssl.SSLContext | None:
-        """Return the TLS context; None where no TLS is wanted."""
-        if not gather.tls_listen:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(gather.tls_certificate, gather.tls_key or None)
-            if gather.tls_clients:
-                context.load_verify_locations(gather.tls_clients)
-                context.verify_mode = ssl.CERT_OPTIONAL
-        except (OSError, ssl.SSLError) as error:
-            files = " ".join(filter(None, (gather.tls_certificate, gather.tls_key, gather.tls_clients)))
-            raise ConfigError(f"gather.tls_certificate, tls_key, tls_clients: {files}: {error}") from None
-        return context
+        return server_tls(gather)
 
 
 def terms(gather: GatherSettings) -> Terms:
@@ -103,21 +89,6 @@ def reporter(one: ReporterSettings) -> Reporter:
         per_s=one.per_s,
         per_hour=one.per_hour,
     )
-
-
-def read_key(path: Path) -> bytes:
-    """Return the shared key of a file: one word of printable ASCII."""
-    try:
-        if path.stat().st_mode & 0o007:
-            raise ConfigError(f"{path}: everybody can read or write this key; want chmod 640 or less")
-        with path.open("rb") as stream:
-            key = stream.read(KEY_LIMIT_BYTES + 1).strip()
-    except OSError as error:
-        raise ConfigError(f"{path}: can't read the key: {error.strerror}") from None
-    if not 16 <= len(key) <= KEY_LIMIT_BYTES or any(not 33 <= octet <= 126 for octet in key):
-        form = f"16 to {KEY_LIMIT_BYTES} characters without spaces, as `openssl rand -hex 16` makes them"
-        raise ConfigError(f"{path}: want a key of {form}")
-    return key
 
 
 def _origins(texts: tuple[str, ...]) -> tuple[bytes | str, ...]:

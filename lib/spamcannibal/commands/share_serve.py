@@ -1,6 +1,5 @@
 """Sharing as a process: settings and store in, other sites told, until SIGTERM."""
 
-import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import click
 from spamcannibal.addr import format_key, parse_endpoint
 from spamcannibal.checks import is_endpoint
 from spamcannibal.commands.common import load_settings, open_store
-from spamcannibal.commands.gather_serve import read_key
+from spamcannibal.commands.credentials import client_tls, read_key
 from spamcannibal.errors import ConfigError, Replaced, SpamCannibalError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.gather import places
@@ -161,22 +160,7 @@ def _messenger(peer: PeerSettings, dry_run: bool) -> Messenger:
         return _Rehearsal(peer.name)
     where = parse_endpoint(peer.server) if is_endpoint(peer.server) else peer.server
     secret = read_key(Path(peer.key_file)).decode("ascii") if peer.key_file else ""
-    return Courier(where, secret, TIMEOUT_S, _tls(peer), peer.host)
-
-
-def _tls(peer: PeerSettings) -> ssl.SSLContext | None:
-    """Return how TLS is spoken to a site: whom we trust, whether by name, and who we are; None without it."""
-    if not peer.authority:
-        return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=peer.authority)
-        context.check_hostname = bool(peer.host)
-        if peer.certificate:
-            context.load_cert_chain(peer.certificate, peer.certificate_key or None)
-    except (OSError, ssl.SSLError) as error:
-        files = " ".join(filter(None, (peer.authority, peer.certificate, peer.certificate_key)))
-        raise ConfigError(f"share.peer ({peer.name}): authority, certificate: {files}: {error}") from None
-    return context
+    return Courier(where, secret, TIMEOUT_S, client_tls(peer), peer.host)
 
 
 class _Rehearsal:
