@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from live.nets import ROOT, Host, wait_for
-from spamcannibal.addr import format_key, parse_key
+from spamcannibal.addr import format_key, parse_addr, parse_key
 from spamcannibal.commands.common import open_store
 from spamcannibal.config import load
 from spamcannibal.record import PROVEN_CODE, Contact, Mode
@@ -112,6 +112,11 @@ class Daemon:
         """The archive, by address."""
         with self.store() as store:
             return {format_key(addr): contact for addr, contact in store.page("archive", None, 100_000)}
+
+    def contact(self, addr: str) -> Contact | None:
+        """What the archive says of an address."""
+        with self.store() as store:
+            return store.contact(parse_addr(addr))
 
     def list(self, *keys: str, mode: Mode = Mode.DEFAULT) -> None:
         """List addresses or prefixes."""

@@ -364,7 +364,7 @@ def test_a_full_disk_costs_notes_and_no_verdict(pair, tmp_path, listener):
         assert reaches(pair, listener, pair.server6)
         (store / "filler").unlink()
         daemon.await_event("RECOVERED", what="contacts")
-        wait_for(lambda: pair.client6 in daemon.archived(), "the notes that waited")
+        wait_for(lambda: daemon.contact(pair.client6), "the notes that waited")
         assert daemon.stop() == 0
     finally:
         run("umount", "-l", store)  # the lab kills the daemon later
