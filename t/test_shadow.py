@@ -248,6 +248,7 @@ def test_adding_to_the_trial_leaves_alone_what_is_listed_for_good(site: Path) ->
     (shown,) = rows(site, "show", "192.0.2.8")
     assert shown["flags"] == ["published", "shadow"] and shown["trial"]["packets"] == 0
     assert rows(site, "show", "192.0.2.7")[0]["flags"] == ["published"]
+    assert "0 packets passed that it would refuse" in run(site, "explain", "192.0.2.8").stdout
     (said,) = json.loads(run(site, "explain", "192.0.2.8", "--json").stdout)
     assert said["decision"] == "passes"
     run(site, "list", "add", "192.0.2.8", "--text", "now for good")

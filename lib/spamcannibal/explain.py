@@ -31,6 +31,8 @@ from spamcannibal.rows import change_row, contrib_row, piece_row, when
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import Store
 from spamcannibal.store.timeline import listing_at, with_history
+from spamcannibal.store.trial_rows import Trial
+from spamcannibal.store.trials import trial
 
 HISTORY_LIMIT = 100
 TEST_LISTED, TEST_CLEAR = bytes((127, 0, 0, 2)), bytes((127, 0, 0, 1))
@@ -44,6 +46,7 @@ class Match(msgspec.Struct, frozen=True):
     listing: Listing | None = None
     contrib: Contrib | None = None
     evidence: list[Piece] = []
+    trial: Trial | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -111,7 +114,14 @@ def _present(store: Store, keys: Iterable[bytes]) -> list[Match]:
     keys = [key for key in keys for addr, plen in (split_key(key),) if plen in lengths[len(addr)]]
     found = [(key, row) for key, row in zip(keys, store.records("tarpit", keys), strict=True) if row is not None]
     return [
-        Match(key, store.change(row.seq) or _unwritten(key, row), row, store.contrib(key), store.evidence(key))
+        Match(
+            key,
+            store.change(row.seq) or _unwritten(key, row),
+            row,
+            store.contrib(key),
+            store.evidence(key),
+            trial(store, key) if row.flags & SHADOW else None,
+        )
         for key, row in found
     ]
 

@@ -113,6 +113,13 @@ def _match_lines(match: Match) -> Iterator[tuple[str, str]]:
     if match.contrib:
         for cause in match.contrib.causes:
             yield "  told by", f"{cause.zone}: {format_addr(cause.code)} {cause.text}"
+    if match.trial:
+        seen = match.trial
+        packets = f"{seen.count} packets passed that it would refuse"
+        yield (
+            "  on trial",
+            f"{packets}; by the logs {seen.accepted} mails accepted, {seen.rejected} times spoken against",
+        )
     for piece in match.evidence[-EVIDENCE_SHOWN:]:
         body = " ".join(piece.body.decode("utf-8", "replace").split())[:BODY_SHOWN]
         yield "  evidence", f"{when(piece.time_ms)} {piece.source}: {body}"
