@@ -36,7 +36,7 @@ class RemovalSettings(Struct, frozen=True):
     kept_s: Limited = 90 * DAY_S
     per_visitor: Count = 10
     per_address: Count = 5
-    per_recipient: Count = 3
+    per_recipient: Count = 5
     mails_per_day: Count = 500
     requests: Count = 20_000
 

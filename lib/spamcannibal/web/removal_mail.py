@@ -4,6 +4,7 @@ Nothing that a stranger wrote stands in them: else the form would send his words
 automatic (RFC 3834), and are sent with an empty envelope sender, so nothing answers them.
 """
 
+import hashlib
 from collections.abc import Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -45,7 +46,9 @@ def token_mail(house: House, request: Request, token: str, until_ms: int, now: f
         "",
         "If nobody of yours asked, do nothing: then nothing happens.",
     ]
-    return _mail(house, request.place, f"Removal of {request.addr}: please confirm", lines, (token[:8], now))
+    return _mail(
+        house, request.place, f"Removal of {request.addr}: please confirm", lines, (token.partition(".")[0], now)
+    )
 
 
 def outcome_mail(house: House, recipient: str, id_: str, request: Request, now: float) -> bytes:
@@ -60,7 +63,7 @@ def outcome_mail(house: House, recipient: str, id_: str, request: Request, now: 
     if house.url:
         lines += ["What is known of the address now:", f"  {house.url.rstrip('/')}/lookup/{request.addr}", ""]
     lines.append(f"Request {id_}, made {when(request.made_ms)}.")
-    return _mail(house, recipient, f"Removal of {request.addr}: {request.state}", lines, (f"{id_}-o", now))
+    return _mail(house, recipient, f"Removal of {request.addr}: {request.state}", lines, (id_, now))
 
 
 def waiting_mail(house: House, recipient: str, id_: str, request: Request, now: float) -> bytes:
@@ -75,12 +78,13 @@ def waiting_mail(house: House, recipient: str, id_: str, request: Request, now: 
         f"  spamcannibal removal approve {id_}",
         f"  spamcannibal removal refuse {id_} --reason WHY",
     ]
-    return _mail(house, recipient, f"Removal of {request.addr} waits for you", lines, (f"{id_}-q", now))
+    return _mail(house, recipient, f"Removal of {request.addr} waits for you", lines, (id_, now))
 
 
 def _mail(house: House, recipient: str, subject: str, lines: Sequence[str], stamp: tuple[str, float]) -> bytes:
-    """Return a mail, its lines ended by CRLF; `stamp` is what makes its id unique, and the time."""
-    unique, now = stamp
+    """Return a mail, its lines ended by CRLF; `stamp` is the request's id and the time."""
+    request_id, now = stamp
+    unique = hashlib.sha256(f"{request_id}\0{recipient}\0{subject}".encode()).hexdigest()[:20]
     mail = EmailMessage(policy=SMTP)
     mail["From"] = house.sender
     mail["To"] = recipient
