@@ -35,17 +35,20 @@ HELPERS = Path(__file__).with_name("helpers")
 # A command that can't be what it is: what stands for it, and why.
 STUBS = {
     r"apt(-get)? (update|install) .*": ("true", "no network; the set-up has installed the packages"),
+    r"bin/build-deb": ("true", "its own test builds the package; it fetches from PyPI"),
     r"dpkg -i .*": ("true", "the package is built and installed by its own tests"),
     r"python3 -m venv /opt/spamcannibal.*": ("install-checkout", "no network; t/test_packaging.py runs pip install"),
     r"git clone .*": ("true", "no network; the session stands in a checkout"),
     r"sudo bin/(quickstart|selftest)\b.*": ("true", "t/live/test_quickstart.py runs the first, CI is the second"),
-    r"editor /etc/spamcannibal/never-list": ("true", "nobody is there to type; the page's own changes come as blocks"),
 }
 # What stands in for a program: helpers/docs_NAME.*, and why.
 PROGRAMS = {
     "systemctl": "no systemd in here; it runs what the units say, waits for READY=1, sends their signals",
     "journalctl": "prints what such a unit has written",
     "install-checkout": "puts the checkout where pip would, with @documentation off: the pages' addresses are such",
+    "editor": "nobody is there to type; README's test has it write what the comment says",
+    "spamdb": "OpenBSD's; it prints what its manual shows",
+    "fail2ban-client": "not installed; it prints what its manual shows",
 }
 
 
@@ -60,6 +63,7 @@ class Step:
     host: str = ""
     printed: str = ""
     ended: int | None = None
+    took_s: float = 0.0
 
     def wrong(self) -> str:
         """Say how it went otherwise than shown, "" if it did not."""
@@ -104,7 +108,7 @@ def _of_block(token: Token, before: Token | None) -> Iterator[Step]:
         for number, command in _commands(token.content):
             yield _step(line + number, command)
     elif path := _named_path(before):
-        operator = ">>" if before and before.content.startswith("Add to") else ">"
+        operator = ">>" if before and "Add to `" in before.content else ">"
         parent = Path(path).parent
         yield Step(line, f"mkdir -p {parent} && cat {operator} {path} <<'END_OF_FILE'\n{token.content}END_OF_FILE")
 
@@ -186,29 +190,42 @@ def carry_out(steps: list[Step], prepare: str, folder: Path, limit_s: float = 12
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", check=False, timeout=limit_s,
         )  # fmt: skip
     printed = (folder / "out").read_text(errors="replace")
-    for match in re.finditer(r"^\x1e(\d+)\n(.*?)\x1f\1 (\d+)$", printed, re.MULTILINE | re.DOTALL):
-        steps[int(match[1])].printed, steps[int(match[1])].ended = match[2], int(match[3])
+    for match in re.finditer(r"^\x1e(\d+)\n(.*?)\x1f\1 (\d+) (\S+)$", printed, re.MULTILINE | re.DOTALL):
+        step = steps[int(match[1])]
+        step.printed, step.ended, step.took_s = match[2], int(match[3]), int(match[4]) / 1e6
 
 
 def _session(steps: list[Step], prepare: str) -> str:
-    scripts = ((name, *HELPERS.glob(f"docs_{name.replace('-', '_')}.*")) for name in PROGRAMS)
+    scripts = ((name, script) for name in PROGRAMS for script in HELPERS.glob(f"docs_{name.replace('-', '_')}.*"))
     stubs = "\n".join(f"install -m 755 {script} /run/stubs/{name}" for name, script in scripts)
     lines = [
-        f"mkdir /run/stubs /run/lock\n{stubs}",
+        f"mkdir -p /run/stubs /run/lock\n{stubs}",
         f"export PATH=/run/stubs:$PATH:/sbin:/usr/sbin CHECKOUT={ROOT} PYTHON={shutil.which('python') or 'python3'}",
         "export HOME=/root LC_ALL=C.UTF-8 COLUMNS=200; unset PYTHONPATH",
         f"cd {ROOT}\n{prepare}",
     ]
     for number, step in enumerate(steps):
         command = stubbed(step.command)
+        for pattern, wait_s in PAUSES.items():
+            if re.match(pattern, command):
+                command += f"\nended=$?; sleep {wait_s}; (exit $ended)"
         if command.endswith("&"):
             command = f"{LISTENING}\n{command}\n{_readiness(command)}"
         if step.host:
             command = f"ip netns exec {step.host} bash -c {_quoted(command)}"
-        lines.append(f"printf '\\x1e{number}\\n'\n{command}\nprintf '\\n\\x1f{number} %d\\n' $?")
+        began, ended = (
+            "began=${EPOCHREALTIME/./}",
+            f"printf '\\n\\x1f{number} %d %d\\n' $? $((${{EPOCHREALTIME/./}} - began))",
+        )
+        lines.append(f"printf '\\x1e{number}\\n'; {began}\n{command}\n{ended}")
     return "\n".join(lines) + "\n"
 
 
+# Nobody types so fast: changes of the list are in force within a fifth of a second, daemons write notes each second.
+PAUSES = {
+    r"spamcannibal list (add|remove|import|undo)|.*systemctl reload": 0.4,
+    r"systemctl (start|enable --now) spamcannibal-\w+( |$)": 1.2,
+}
 LISTENING = "before=$(ss -Hltn | wc -l)"
 
 

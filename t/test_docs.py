@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import shlex
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +21,8 @@ from docskit import DOCS, ROOT, Step, steps
 from spamcannibal import errors
 from spamcannibal.commands import COMMANDS
 from spamcannibal.commands.main import cli
+from spamcannibal.dnsbl.export import outlet
+from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.settings import Settings
 
 pytest.importorskip("sphinx", reason="the documentation is built by Sphinx")
@@ -121,13 +126,9 @@ def setting_names(kind: type[msgspec.Struct], prefix: str) -> Iterator[str]:
 
 def test_every_command_is_told_with_its_options(site: dict[str, Page]) -> None:
     page = site["commands.html"]
-    top = click.Context(cli, info_name="spamcannibal")
-    for name in COMMANDS:
-        found = cli.get_command(top, name)
-        assert found is not None and f"spamcannibal-{name}" in page.ids
-        for ctx in below(click.Context(found, info_name=name, parent=top)):
-            assert ctx.command_path in page.text
-            assert all(param.opts[-1] in page.text for param in ctx.command.params if isinstance(param, click.Option))
+    for ctx in every_command():
+        assert ctx.command_path.replace(" ", "-") in page.ids
+        assert all(param.opts[-1] in page.text for param in ctx.command.params if isinstance(param, click.Option))
 
 
 def below(ctx: click.Context) -> Iterator[click.Context]:
@@ -136,6 +137,55 @@ def below(ctx: click.Context) -> Iterator[click.Context]:
         for name, command in ctx.command.commands.items():
             if not command.hidden:
                 yield from below(click.Context(command, info_name=name, parent=ctx))
+
+
+def test_every_metric_is_told(site: dict[str, Page]) -> None:
+    """Those of exports; t/live/test_docs_commands.py asks the daemons."""
+    text = outlet.followed("x", 0, 0, Counter()) + outlet.checked("x", Drift(), 0)
+    served = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+    told = set(re.findall(r"\bspamcannibal_outlet_\w+", site["metrics.html"].text))
+    assert served == told
+
+
+def test_every_example_in_the_help_is_a_command_line() -> None:
+    """Checked as click reads it, up to where the shell goes on; files that it names need not be there."""
+    lines = [line for ctx in every_command() for line in examples(ctx.command)]
+    assert len(lines) > 60
+    for line in lines:
+        words = shlex.split(re.split(r" (?:\||&&|[<>]) ", re.sub(r"\$\(.*?\)", "made", line))[0])
+        read(cli, "spamcannibal", words[1:])
+
+
+def every_command() -> Iterator[click.Context]:
+    top = click.Context(cli, info_name="spamcannibal")
+    for name in COMMANDS:
+        found = cli.get_command(top, name)
+        assert found is not None
+        yield from below(click.Context(found, info_name=name, parent=top))
+
+
+def examples(command: click.Command) -> list[str]:
+    text = inspect.cleandoc(f"{command.help}\n\n{command.epilog or ''}")
+    return re.findall(r"^ *(?:\w+=\S+ )?(spamcannibal .*)$", text, re.MULTILINE)
+
+
+def read(command: click.Command, name: str, words: list[str], parent: click.Context | None = None) -> None:
+    """Read the words as the command would, and go on with its subcommand; UsageError if it does not take them."""
+    try:
+        ctx = command.make_context(name, list(words), parent=parent)
+    except click.BadParameter as error:
+        if "does not exist" in error.message or "No such file" in error.message:
+            return
+        raise
+    except click.exceptions.Exit:  # --help and its kin
+        return
+    rest = [*ctx._protected_args, *ctx.args]
+    if isinstance(command, click.Group) and rest:
+        found = command.get_command(ctx, rest[0])
+        if found is not None:
+            read(found, rest[0], rest[1:], ctx)
+        else:
+            assert not command.commands or command.invoke_without_command, words
 
 
 def test_every_exit_code_of_the_program_is_told(site: dict[str, Page]) -> None:

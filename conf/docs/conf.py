@@ -13,6 +13,7 @@ sys.dont_write_bytecode = True  # this folder is installed as it stands
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated  # noqa: E402
+from pygments.lexers.special import TextLexer  # noqa: E402
 
 project = "SpamCannibal"
 copyright = "the SpamCannibal authors; GPL-2.0-or-later"  # Sphinx's name for it
@@ -25,6 +26,9 @@ myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4
 nitpicky = True
 highlight_language = "text"
+
+# Other programs' settings, in conf/dnsbl.md and the pages: named for whoever carries them out, shown as they stand.
+PLAIN = ("exim", "knot", "named", "nsd", "postfix", "rspamd", "unbound")
 
 html_theme = "furo"
 html_title = f"SpamCannibal {release}"
@@ -42,4 +46,6 @@ def fill(_app, _docname, source):
 
 def setup(app):
     app.connect("source-read", fill)
+    for name in PLAIN:
+        app.add_lexer(name, TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

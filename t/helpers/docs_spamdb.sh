@@ -1,0 +1,8 @@
+#!/bin/sh
+# OpenBSD's spamdb, as spamdb(8) shows its output.
+cat <<'END'
+WHITE|198.51.100.4|||1790000000|1790100000|1793000000|3|12
+TRAPPED|192.0.2.7|1790003600
+TRAPPED|192.0.2.9|1790003600
+SPAMTRAP|bait@example.net
+END
