@@ -20,7 +20,7 @@ from spamcannibal.happenings import brief
 from spamcannibal.rows import when
 from spamcannibal.store.activity import Activity
 from spamcannibal.store.stores import NewListing
-from spamcannibal.web.activity import public_source
+from spamcannibal.web.activity_made import public_source
 from webkit import NOW, client, make_site
 
 DRAWN = ("packets", "bandwidth", "sources", "queries", "changes")
@@ -169,7 +169,7 @@ def test_there_are_no_other_parts(site, path):
 
 def test_a_report_is_kept_until_something_changes(site, monkeypatch):
     web, made = client(site), []
-    from spamcannibal.web import activity as page
+    from spamcannibal.web import activity_made as page
 
     monkeypatch.setattr(page, "gather", lambda *args, real=page.gather: made.append(args[2]) or real(*args))
     for _ in range(3):

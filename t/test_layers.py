@@ -98,6 +98,7 @@ SHELLS = {
     "tarpit.keep",
     "tarpit.replay",
     "web.activity",
+    "web.activity_made",
     "web.app",
     "web.tokens",
     "web.home",
@@ -118,9 +119,9 @@ SHELLS = {
 # Slices stand alone; whoever needs another's module says here which, and never its shell.
 CROSS_SLICE: set[tuple[str, str]] = {
     ("jobs.asker", "remote.verdict"),
-    ("web.activity", "activity.chart"),
-    ("web.activity", "activity.report"),
-    ("web.activity", "activity.tables"),
+    ("web.activity_made", "activity.chart"),
+    ("web.activity_made", "activity.report"),
+    ("web.activity_made", "activity.tables"),
     ("dnsbl.diary", "activity.figures"),
     ("dnsbl.diary", "activity.now"),
     ("dnsbl.diary", "activity.spool"),

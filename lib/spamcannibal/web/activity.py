@@ -1,59 +1,22 @@
 """The activity report: a page, and each of its tables as CSV, JSON and, where there is one, a drawing.
 
-What a report is made of changes once a minute, or with the list; until then it is kept, for some spans of time.
+What makes it is imported by the first who asks for it: a look-up by a CGI server has no use for it.
 """
 
-import threading
-from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from cachetools import LRUCache
-from flask import Blueprint, Response, current_app, jsonify, render_template, request, url_for
-from markupsafe import Markup
+from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import BadRequest, Forbidden, NotFound
 
-from spamcannibal.activity.chart import draw
-from spamcannibal.activity.report import sections
-from spamcannibal.activity.tables import Section, as_csv, as_rows
-from spamcannibal.happenings import State, brief, gather, state, words
-from spamcannibal.rows import when
 from spamcannibal.web.app import here
-from spamcannibal.web.site import Site
+
+if TYPE_CHECKING:
+    from spamcannibal.web.activity_made import Made
 
 CHOICES = (1, 3, 7, 30, 90, 365, 1825)
 USUAL = 7
-LEAST_S = 10.0  # so long one is good whatever happens: a list that changes each second does not make it anew each time
 
 blueprint = Blueprint("activity", __name__)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A report as it was made, with its page's body."""
-
-    state: State
-    time_s: float
-    sections: dict[str, Section]
-    body: Markup
-
-
-class Cache:
-    """The reports of a site; who comes while one is being made waits for it."""
-
-    def __init__(self) -> None:
-        self._made: LRUCache[int, Made] = LRUCache(len(CHOICES))
-        self._lock = threading.Lock()
-
-    def get(self, site: Site, days: int) -> Made:
-        """Return the report of so many days."""
-        with self._lock:
-            made, now = self._made.get(days), site.clock()
-            if made is not None and 0 <= now - made.time_s < LEAST_S:
-                return made
-            at = state(site.settings, site.store)
-            is_good = made is not None and made.state == at and 0 <= now - made.time_s < 60
-            if made is None or not is_good:
-                self._made[days] = made = _make(site, days, now)
-            return made
 
 
 @blueprint.before_request
@@ -70,28 +33,20 @@ def index() -> str:
 
 @blueprint.get("/activity.json")
 def whole() -> Response:
-    made = _report(_days())
-    found = {name: as_rows(section.table, when) for name, section in made.sections.items()}
-    return jsonify({"time": when(int(made.time_s * 1000)), **found})
+    from spamcannibal.web.activity_made import document
+
+    return document(_report(_days()))
 
 
 @blueprint.get("/activity/<name>.<form>")
 def part(name: str, form: str) -> Response:
+    from spamcannibal.web import activity_made
+
     section = _report(_days()).sections.get(name)
-    if section is None or form not in ("csv", "json", "svg") or (form == "svg" and not section.draw):
+    answer = activity_made.part(section, form) if section else None
+    if answer is None:
         raise NotFound(f"There is no such part of the report: {name}.{form}")
-    if form == "json":
-        return jsonify(as_rows(section.table, when))
-    if form == "svg":
-        return Response(draw(section, brief), content_type="image/svg+xml; charset=utf-8")
-    answer = Response(as_csv(section.table, when), content_type="text/csv; charset=utf-8")
-    answer.headers["Content-Disposition"] = f'attachment; filename="activity-{section.name}.csv"'
     return answer
-
-
-def public_source(source: str) -> str:
-    """Return what everybody may know of who changed the list: the kind, and of other people's lists which."""
-    return source if source.startswith("blcheck:") else source.partition(":")[0]
 
 
 def _days() -> int:
@@ -101,19 +56,7 @@ def _days() -> int:
     return int(text)
 
 
-def _report(days: int) -> Made:
-    cache: Cache = current_app.extensions.setdefault("activity", Cache())
-    return cache.get(here(), days)
+def _report(days: int) -> "Made":
+    from spamcannibal.web.activity_made import report
 
-
-def _make(site: Site, days: int, now: float) -> Made:
-    facts = replace(gather(site.settings, site.store, days, now), source=public_source)
-    found = sections(facts)
-    body = render_template(
-        "activity_body.html",
-        **words(facts, found),
-        drawn=lambda section: Markup(draw(section, brief)),
-        link=lambda name, form: url_for("activity.part", name=name, form=form, days=days),
-    )
-    at = state(site.settings, site.store)
-    return Made(at, now, {section.name: section for section in found}, Markup(body))
+    return report(here(), days)
