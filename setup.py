@@ -26,7 +26,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
-    package_data={"spamcannibal": ["_core.pyi", "py.typed", "web/templates/*.html", "web/static/*"]},
+    package_data={"spamcannibal": ["_core.pyi", "py.typed", "web/*.json", "web/templates/*.html", "web/static/*"]},
     ext_modules=[
         Extension(
             "spamcannibal._core",

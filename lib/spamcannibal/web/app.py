@@ -38,12 +38,13 @@ NAVIGATION = (
     ("activity.index", "Activity"),
 )
 UNLIMITED = ("static", "metrics.health")
+OWN_RATES = ("api", "bouncer", "metrics")  # parts that count by token, and by address only without one
 
 
 def create_app(site: Site) -> Flask:
     """Return the application of a site."""
     # Imported here, so that whoever needs one of these modules does not load all.
-    from spamcannibal.web import activity, home, lookup, policy, removal
+    from spamcannibal.web import activity, api, home, lookup, policy, removal
 
     app = Flask(__name__)
     app.extensions["site"] = site
@@ -55,9 +56,10 @@ def create_app(site: Site) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for part in (home, lookup, removal, policy, activity):
+    for part in (home, lookup, removal, policy, activity, api):
         app.register_blueprint(part.blueprint)
-    app.before_request(_admit(site, Limiter(site.settings.web.per_minute)))
+    limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
+    app.before_request(_admit(site, limiter))
     app.after_request(_harden)
     app.context_processor(lambda: {"site": site.settings.web, "navigation": navigation()})
     app.register_error_handler(HTTPException, cast("Callable[[Any], Any]", _refuse))
@@ -87,7 +89,7 @@ def _admit(site: Site, limiter: Limiter) -> Callable[[], None]:
     def admit() -> None:
         forwarded = request.headers.get("X-Forwarded-For", "")
         g.visitor = visitor.visitor(request.remote_addr, forwarded, site.settings.web.proxies)
-        if request.endpoint in UNLIMITED:
+        if request.endpoint in UNLIMITED or request.blueprint in OWN_RATES:
             return
         wait_s = limiter.wait_s(visitor.neighbourhood(g.visitor), site.clock())
         if wait_s:

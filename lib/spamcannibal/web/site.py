@@ -30,6 +30,7 @@ class Site:
     log: EventLog
     clock: Callable[[], float] = time.time
     token: Callable[[], str] = lambda: secrets.token_urlsafe(32)
+    pause: Callable[[float], None] = time.sleep
     contacts: Callable[[bytes], Sequence[str] | None] = lambda addr: None
     lists: Callable[[], Mapping[str, RemoteList]] = dict
     is_over: bool = False
