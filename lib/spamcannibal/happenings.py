@@ -58,7 +58,6 @@ def gather(settings: Settings, store: Store, days: int, now: float, until_s: int
         lists=_lists(activity, unit, since_s, until_s),
         minute=minutes[0] if minutes else None,
         tarpit=read_fresh(store.env.path, "tarpit", now),
-        dnsbl=read_fresh(store.env.path, "dnsbl", now),
         gone=activity.gone(SHOWN),
         listings=store.counts()["tarpit"],
         remote=_remote(settings, store),

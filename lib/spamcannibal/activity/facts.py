@@ -37,7 +37,6 @@ class Facts:
     lists: Lists
     minute: tuple[int, Figures] | None
     tarpit: Now | None
-    dnsbl: Now | None
     gone: Sequence[Hold]
     listings: int
     remote: Sequence[tuple[str, str, int | None]] = ()
