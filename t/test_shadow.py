@@ -128,7 +128,10 @@ def test_what_a_feed_says_replaces_what_the_last_one_said(store: Any) -> None:
     trials.feed(store, Feed(10, 1, 2, 9), {HOST: (3, 1), parse_key("192.0.2.9"): (1, 1)})
     assert trials.trial(store, HOST) == Trial(1, 5000, 5000, 10, 3, 1)
     trials.feed(store, Feed(20, 1, 2, 9), {OTHER: (0, 2)})
-    assert trials.trial(store, HOST) == Trial(1, 5000, 5000)
+    assert trials.trial(store, HOST) == Trial(1, 5000, 5000, 10, 3, 0)  # an accepted mail is not forgotten
+    trials.feed(store, Feed(30, 1, 2, 9), {HOST: (0, 7), OTHER: (0, 2)})
+    assert trials.trial(store, HOST) == Trial(1, 5000, 5000, 30, 3, 7)
+    trials.feed(store, Feed(40, 1, 2, 9), {OTHER: (0, 2)})
     assert {each.key: each.trial.rejected for each in trials.tried(store)} == {HOST: 0, OTHER: 2}
     assert trials.count_seen(store) == 2
 
@@ -298,8 +301,8 @@ def test_what_is_not_good_enough_stays_on_trial_and_is_told_why(site: Path) -> N
     assert result.exit_code == 1 and all(row["promoted"] == 0 for row in json.loads(result.stdout))
     why = {row["source"]: row["why"] for row in json.loads(result.stdout)}
     assert "0 observations, want 10" in why["import:other"]
-    # The second feed said nothing of the first source's entries, so nobody knows.
-    assert "0 observations" in why["import:drop"]
+    # The second feed said nothing of the first source's entries: what was right is unknown now, what was wrong is not.
+    assert "4 observations" in why["import:drop"]
     assert run(site, "list", "promote", "--precision", "1").exit_code == 2
 
 

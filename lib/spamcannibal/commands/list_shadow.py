@@ -58,7 +58,7 @@ class Standing(NamedTuple):
 def shadow(ctx: click.Context, source: str, entries: bool, limit: int, as_json: bool) -> None:
     """Show how listings on trial fare: how often they would have refused, and whether that would have been right.
 
-    An entry is wrong if mail of its clients was accepted, by the logs that `replay --lists --keep` was fed; it is right
+    An entry is wrong if mail of its clients was accepted, by any logs that `replay --lists --keep` was fed; it is right
     if a mail server spoke against a client, or another source lists it for good; else nobody knows. ASSURED is the
     precision that so many observations leave likely; READY says that `list promote` would turn the source's entries on.
 

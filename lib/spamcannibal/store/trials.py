@@ -1,8 +1,9 @@
 """Listings on trial (SHADOW): how often each would have refused, and what mail logs and other listings say of it.
 
 `sighted` runs inside the daemon's once-a-second transaction (contacts.py). `feed` puts what one reading of all logs
-says in the place of what the last one said: feeding the same logs twice counts them once. A trial's row goes when it
-is unlisted; it stays when it is promoted, since that may be undone.
+says in the place of what the last one said: feeding the same logs twice counts them once. What speaks against a trial
+outlasts its logs, though: mail that was accepted once is remembered while later feeds say nothing of it. A trial's row
+goes when it is unlisted; it stays when it is promoted, since that may be undone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ INSIDE_LIMIT = 1000  # listings inside a network that are looked at
 
 
 class Tried(NamedTuple):
-    """A listing on trial that was seen at work: `trial` holds no mails but those of the newest feed."""
+    """A listing on trial that was seen at work: `trial` is as of the newest feed."""
 
     key: bytes
     listing: Listing
@@ -130,14 +131,14 @@ def _feed(store: Store, fed: Feed, mails: Mapping[bytes, tuple[int, int]], batch
             continue
         data = store.env.db(NAME).get(TRIAL + key, txn=batch.txn)
         old = unpack_trial(data) if data else Trial()
-        new = msgspec.structs.replace(old, fed_ms=fed.fed_ms, accepted=accepted, rejected=rejected)
+        new = msgspec.structs.replace(old, fed_ms=fed.fed_ms, accepted=accepted or old.accepted, rejected=rejected)
         batch.put(NAME, TRIAL + key, pack_trial(new))
 
 
 def _current(found: Trial, fed: Feed | None) -> Trial:
     if fed is not None and found.fed_ms == fed.fed_ms:
         return found
-    return msgspec.structs.replace(found, fed_ms=0, accepted=0, rejected=0)
+    return msgspec.structs.replace(found, rejected=0)
 
 
 def _is_listed(store: Store, key: bytes, source: str) -> bool:
