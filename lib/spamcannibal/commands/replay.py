@@ -37,7 +37,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
     With --lists FILEs are logs of Postfix, Exim or Sendmail, perhaps gzipped: how much of the mail that they accepted
     the listings would have refused, which entries and whose, and what shadow listings would. --keep notes the latter
     for `list shadow` and `list promote`, in place of what was noted before: give it all the logs there are. An entry
-    that would have refused accepted mail stays marked.
+    that would have refused accepted mail stays marked. Of one entry 10,000 clients and 1,000 senders are told apart.
 
     Exit 0 done, 4 a file is damaged, or holds what can't be read: figures are of the rest; 65 no capture.
 
