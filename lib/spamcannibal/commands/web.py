@@ -17,7 +17,7 @@ from spamcannibal.checks import is_contact, is_endpoint
 from spamcannibal.commands.common import load_settings, open_store
 from spamcannibal.commands.explain import zone_kinds
 from spamcannibal.config import load
-from spamcannibal.errors import SpamCannibalError, Unavailable
+from spamcannibal.errors import SpamCannibalError, StoreError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.robot.mailout import Mailer
@@ -75,7 +75,7 @@ def make_site(settings: Settings, log: EventLog) -> Site:
     robot = settings.robot
     return Site(
         settings=settings,
-        opened=lambda: open_store(settings, wait_s=STORE_WAIT_S),
+        opened=lambda: _opened(settings, log),
         zones=zone_kinds(settings),
         names=Resolved(settings.remote.resolvers),
         send=Mailer(robot.sendmail, robot.smtp, robot.wait_s).send,
@@ -83,6 +83,19 @@ def make_site(settings: Settings, log: EventLog) -> Site:
         contacts=lambda addr: _contacts(settings, log, addr),
         lists=functools.cache(lambda: _lists(settings)),
     )
+
+
+def _opened(settings: Settings, log: EventLog) -> Store:
+    """Open the store, to read only if we may not write; then no request for removal can be taken."""
+    try:
+        return open_store(settings, wait_s=STORE_WAIT_S)
+    except StoreError as error:
+        try:
+            store = open_store(settings, readonly=True, wait_s=STORE_WAIT_S)
+        except SpamCannibalError:
+            raise error from None
+        log.emit("WEB", what="the database is opened to read only", why=str(error))
+        return store
 
 
 def _contacts(settings: Settings, log: EventLog, addr: bytes) -> list[str] | None:
@@ -109,9 +122,11 @@ def application(environ: dict[str, Any], start_response: Any) -> Any:
 
 
 def cgi() -> None:
-    """Serve the one request that a CGI server describes in the environment."""
+    """Serve the one request that a CGI server describes in the environment; SPAMCANNIBAL_ROOT is the first page."""
     from wsgiref.handlers import CGIHandler
 
+    if os.environ.get("PATH_INFO", "") in ("", "/"):
+        os.environ["PATH_INFO"] = os.environ.get("SPAMCANNIBAL_ROOT", "/")
     try:
         app = _application()
     except SpamCannibalError as error:

@@ -3,7 +3,6 @@
 Unavailable if it was not taken; the caller keeps it then.
 """
 
-import smtplib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +40,9 @@ class Mailer:
             raise Unavailable(f"robot.sendmail: exit code {done.returncode}: {said[-1][:200] if said else 'no reason'}")
 
     def _by_smtp(self, sender: str, recipients: Sequence[str], message: bytes) -> None:
+        # Imported here: it brings TLS along, and who answers one request of a CGI server mostly sends no mail.
+        import smtplib
+
         addr, port = parse_endpoint(self.endpoint)
         try:
             with smtplib.SMTP(format_addr(addr), port, timeout=self.wait_s) as session:
