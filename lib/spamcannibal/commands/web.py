@@ -24,6 +24,7 @@ from spamcannibal.robot.mailout import Mailer
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.sockets import bind, bind_local, owner_of, shown
+from spamcannibal.store.stores import Store
 from spamcannibal.web.app import create_app
 from spamcannibal.web.names import Resolved
 from spamcannibal.web.site import Site
