@@ -110,6 +110,8 @@ SHELLS = {
     "web.api_routes",
     "web.api_stream",
     "web.app",
+    "web.bouncer",
+    "web.bouncer_feed",
     "web.tokens",
     "web.home",
     "web.passwords",
@@ -151,6 +153,9 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("gather.standing", "dnsbl.colours"),
     ("gather.writer", "dnsbl.colours"),
     ("web.api_info", "remote.health"),
+    ("web.bouncer_decisions", "dnsbl.export.entry"),
+    ("web.bouncer_feed", "dnsbl.export.entry"),
+    ("web.bouncer_feed", "dnsbl.export.tree"),
     ("web.site", "dnsbl.colours"),
     ("web.site", "remote.lists"),
     ("web.lookup", "robot.redact"),
@@ -171,6 +176,7 @@ EXCEPTIONS = {
     **{f"settings.{name}": {"pathlib"} for name in ("follow", "jobs", "robot", "share")},
     "events": {"threading", "time"},  # a log is shared by threads and stamps its lines
     "rows": {"datetime"},  # stored times as text
+    "web.api_views": {"datetime"},  # and as what they are
     "moments": {"datetime"},  # times as people write them
     "jobs.countries": {"socket"},  # inet_pton does no I/O and is eight times as fast as parse_addr
 }

@@ -177,6 +177,7 @@ class _Server:
         from waitress import create_server
 
         web = site.settings.web
+        self._site: Site | None = None
         self.serve(site)
         for sock in socks:
             sock.listen(BACKLOG)
@@ -188,6 +189,7 @@ class _Server:
             channel_timeout=int(max(1, web.idle_s)),
             max_request_body_size=web.body_limit_bytes + 1,
             max_request_header_size=32 << 10,
+            channel_request_lookahead=1,  # so that it notices when who waits hangs up
             ident=None,
             clear_untrusted_proxy_headers=False,
         )
@@ -199,14 +201,18 @@ class _Server:
         return self._thread.is_alive()
 
     def serve(self, site: Site) -> None:
-        """Answer by this site from now on."""
-        self._app = create_app(site)
+        """Answer by this site from now on; what still waits or streams for the one before ends."""
+        before, self._site, self._app = self._site, site, create_app(site)
+        if before is not None:
+            before.is_over = True
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         return self._app(environ, start_response)
 
     def stop(self) -> None:
         """End, requests in hand first."""
-        self._server.close()
+        if self._site is not None:
+            self._site.is_over = True
         self._server.task_dispatcher.shutdown()
+        self._server.close()
         self._thread.join(5)
