@@ -21,9 +21,12 @@ from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges
 from spamcannibal.settings import Settings
 from spamcannibal.settings.gather import GatherSettings, ReporterSettings
 
+SWITCH_S = 0.001  # Python's own 5 ms would let a report wait so long for a turn of another thread
+
 
 def serve(ctx: click.Context, observe: bool) -> None:
     """Run the listener until SIGTERM."""
+    sys.setswitchinterval(SWITCH_S)
     source = _Source(ctx, observe)
     settings = source.reload()
     log = EventLog(sys.stderr, settings.log.format)

@@ -179,4 +179,7 @@ class Sink:
 
     def _count(self, name: str, what: str) -> None:
         self.counts[what] += 1
-        self.by_reporter.setdefault(name, Counter())[what] += 1
+        counts = self.by_reporter.get(name)
+        if counts is None:
+            counts = self.by_reporter[name] = Counter()
+        counts[what] += 1

@@ -20,10 +20,11 @@ from collections.abc import Callable
 from spamcannibal.errors import WireError
 from spamcannibal.gather import http, jsons, postfix
 from spamcannibal.gather.desk import Desk
-from spamcannibal.gather.line import LINE_LIMIT_BYTES, Refused, parse_line
+from spamcannibal.gather.line import LINE_LIMIT_BYTES, VERBS, Refused, parse_line
 from spamcannibal.gather.milter_session import Session
 from spamcannibal.gather.reporters import Peer
 
+_LINES = tuple(f"{verb} ".encode() for verb in VERBS)  # what comes most, and soonest known
 JSON_LIMIT_BYTES = 1 << 18  # a line of some 500 reports with reasons
 _CUT = Refused("cut_short", "the connection ended within a line; want LF after it")
 
@@ -72,6 +73,8 @@ class Conversation:
 
     def _chosen(self, data: bytes) -> Step | None:
         """Return what takes the next request of the protocol that begins so; None where more must come."""
+        if data.startswith(_LINES) and b"\n" in data[:LINE_LIMIT_BYTES]:
+            return Conversation._line
         first = data[:1]
         if first.isupper():
             return Conversation._http

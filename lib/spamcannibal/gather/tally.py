@@ -53,6 +53,7 @@ _Session = tuple[str, float, float, str, float, float, str]
 # through 100,000 of anything else it would stop everything for 30 ms.
 _Case = tuple[Any, ...]
 _NEW: _Case = ("", 0.0, "")
+_ONE_SESSION = len(_NEW) + 7  # values of a case that has no more
 
 
 class _Reporter:
@@ -152,12 +153,15 @@ class Tally:
 
     def _forget(self, newest: str) -> None:
         """Forget a word: of whoever has most, the one he said longest ago, but not the newest of all, which is new."""
-        name, reporter = max(self._reporters.items(), key=lambda item: (len(item[1].words), item[0] != newest))
-        key, _ = reporter.words.popitem(last=False)
+        name, most = newest, len(self._reporters[newest].words) - 1
+        for other, reporter in self._reporters.items():
+            if len(reporter.words) > most:
+                name, most = other, len(reporter.words)
+        key, _ = self._reporters[name].words.popitem(last=False)
         self._words -= 1
         self.forgotten += 1
         case = self._cases[key]
-        others = [session for session in _sessions(case[3:]) if session[0] != name]
+        others = [session for session in _sessions(case[3:]) if session[0] != name] if len(case) > _ONE_SESSION else ()
         if others:
             self._cases[key] = (*case[:3], *chain.from_iterable(others))
         else:
@@ -171,7 +175,10 @@ class Tally:
 
     def _colour(self, said: _Said) -> str:
         wanted = self.terms.weights
-        return next((c for c in ORDER if c in said and sum(said[c].values()) >= wanted[c] - SLACK), "")
+        for colour in ORDER:
+            if colour in said and sum(said[colour].values()) >= wanted[colour] - SLACK:
+                return colour
+        return ""
 
     def _needed(self, colour: str, said: _Said) -> str:
         """Return the heaviest peer without whose like a colour would not hold, "" if our own are enough, or no peer."""
@@ -184,6 +191,10 @@ class Tally:
 
     def _said(self, sessions: Sequence[_Session], now: float) -> _Said:
         """Return what each reporter adds to each colour now, by colour and name."""
+        if len(sessions) == 1:
+            name, weight, _, of, _, last, _ = sessions[0]
+            part = weight * self._factor(of, now - last)
+            return {colour: {name: part} for colour in _COUNTS_FOR[of]} if part else {}
         said: dict[str, dict[str, float]] = {}
         limits: dict[str, float] = {}
         for name, weight, most, of, _, last, _ in sessions:
@@ -238,7 +249,7 @@ def _sessions(values: Sequence[Any]) -> list[_Session]:
 def _reasons(sessions: Iterable[_Session], colour: str) -> dict[str, str]:
     """Return the newest reason of each reporter who gave one for a colour."""
     found = [session for session in sessions if session[6] and colour in _COUNTS_FOR[session[3]]]
-    return {session[0]: session[6] for session in sorted(found, key=_last)}
+    return {session[0]: session[6] for session in sorted(found, key=_last)} if found else {}
 
 
 def _last(session: _Session) -> float:
@@ -246,7 +257,8 @@ def _last(session: _Session) -> float:
 
 
 def _sorted(said: Mapping[str, float]) -> Parts:
-    return tuple(sorted(said.items(), key=lambda part: (-part[1], part[0])))
+    parts = tuple(said.items())
+    return parts if len(parts) < 2 else tuple(sorted(parts, key=lambda part: (-part[1], part[0])))
 
 
 def _sum(parts: Parts) -> float:

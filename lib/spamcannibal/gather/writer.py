@@ -54,7 +54,8 @@ class Writer(threading.Thread):
             if len(self._queue) >= QUEUE_LIMIT:
                 return False
             self._queue.append(decision)
-            self._wake.notify()
+            if len(self._queue) == 1:  # else it has something to do already
+                self._wake.notify()
         return True
 
     def run(self) -> None:
