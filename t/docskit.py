@@ -36,10 +36,7 @@ HELPERS = Path(__file__).with_name("helpers")
 STUBS = {
     r"apt(-get)? (update|install) .*": ("true", "no network; the set-up has installed the packages"),
     r"bin/build-deb": ("true", "its own test builds the package; it fetches from PyPI"),
-    r"dpkg -i .*": ("true", "the package is built and installed by its own tests"),
     r"python3 -m venv /opt/spamcannibal.*": ("install-checkout", "no network; t/test_packaging.py runs pip install"),
-    r"git clone .*": ("true", "no network; the session stands in a checkout"),
-    r"sudo bin/(quickstart|selftest)\b.*": ("true", "t/live/test_quickstart.py runs the first, CI is the second"),
 }
 # What stands in for a program: helpers/docs_NAME.*, and why.
 PROGRAMS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import shlex
@@ -17,7 +18,7 @@ import click
 import msgspec
 import pytest
 
-from docskit import DOCS, ROOT, Step, steps
+from docskit import DOCS, PROGRAMS, ROOT, STUBS, Step, steps, stubbed
 from spamcannibal import errors
 from spamcannibal.commands import COMMANDS
 from spamcannibal.commands.main import cli
@@ -154,6 +155,25 @@ def test_every_example_in_the_help_is_a_command_line() -> None:
     for line in lines:
         words = shlex.split(re.split(r" (?:\||&&|[<>]) ", re.sub(r"\$\(.*?\)", "made", line))[0])
         read(cli, "spamcannibal", words[1:])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README", ROOT / "conf/dnsbl.md"], ids=lambda path: path.name)
+def test_commands_in_the_text_are_commands(page: Path) -> None:
+    """Those in blocks are run; these stand in sentences: not always whole, and with ADDRESS for what the reader has."""
+    text = page.read_text("utf-8").replace("\n", " ").replace("ADDRESS", "192.0.2.7").replace("…", "")
+    for line in re.findall(r"`spamcannibal ([^`]+)`", text):
+        with contextlib.suppress(click.MissingParameter, click.exceptions.NoArgsIsHelpError):
+            read(cli, "spamcannibal", shlex.split(re.split(r" (?:\||&&|[<>]) ", line)[0]))
+
+
+def test_what_is_stubbed_stands_in_a_page() -> None:
+    commands = [step.command for page in (*PAGES, ROOT / "README") for step in steps(page.read_text("utf-8"))]
+    assert not [stub for stub in STUBS if not any(stubbed(command) == STUBS[stub][0] for command in commands)]
+    assert all(
+        any(re.search(rf"\b{name}\b", command) for command in commands)
+        for name in PROGRAMS
+        if name != "install-checkout"
+    )
 
 
 def every_command() -> Iterator[click.Context]:

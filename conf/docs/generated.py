@@ -1,10 +1,12 @@
-"""What the documentation says by rote: every setting, metric, exit code and command, as Markdown made of the program.
+"""What the documentation says by rote, as Markdown made of the program: every setting, metric, exit code and command,
+and every operation of the API.
 
 PARTS has them by the name that a page asks for. A part refuses to be made where its sources contradict each other: a
 key that stands in conf/spamcannibal.toml alone, or in the structs alone.
 """
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 import msgspec
 
-from spamcannibal import errors
+from spamcannibal import errors, web
 from spamcannibal.commands import SECTIONS
 from spamcannibal.commands.main import cli
 from spamcannibal.dnsbl import metrics as dnsbl_metrics
@@ -222,4 +224,31 @@ def _said_of_exit(command: click.Command) -> str:
     return " ".join(said)
 
 
-PARTS = {"settings": settings, "metrics": metrics, "commands": commands, "exit_codes": exit_codes}
+# --- the API ---
+
+
+def operations() -> str:
+    """Every operation of the API's own description."""
+    told = json.loads((Path(web.__file__).parent / "openapi.json").read_text("utf-8"))
+    methods = ("get", "put", "post", "patch", "delete")
+    rows = [
+        f"| `{method.upper()} {path}` | {_scope(operation)} | {_escaped(operation['summary'])} |"
+        for path, found in told["paths"].items()
+        for method in methods
+        if (operation := found.get(method))
+    ]
+    return "\n".join(["| operation | scope | does |", "|---|---|---|", *rows])
+
+
+def _scope(operation: dict[str, Any]) -> str:
+    found = re.search(r"^Scope: (\w+)", operation["description"], re.MULTILINE)
+    return found[1] if found else "none"
+
+
+PARTS = {
+    "settings": settings,
+    "metrics": metrics,
+    "commands": commands,
+    "exit_codes": exit_codes,
+    "operations": operations,
+}

@@ -78,6 +78,7 @@ name = "bl.example.net"
 END
 systemctl start spamcannibal-dnsbl spamcannibal-gather
 """
+WEB = "systemctl start spamcannibal-web\n"
 # What README says to write with an editor, and the files that it takes for granted.
 README = """\
 mkdir -p /run/stubs /etc/spamcannibal/conf.d
@@ -99,6 +100,7 @@ useradd -r spamcannibal
 """
 PREPARED = {
     "README": MAIL_HOST + README,
+    "api.md": PROGRAM + SETTINGS + WEB,
     "first-tarpit.md": PROGRAM,
     "mail-server.md": MAIL_HOST,
     "listed.md": PROGRAM + SETTINGS + ZONE,
