@@ -213,9 +213,31 @@ def test_two_env_of_one_path_share_handles_and_the_last_one_closes(tmp_path, env
 
 
 def test_a_call_within_a_call_is_refused_rather_than_waiting_for_itself(env):
+    for fn in (lambda: env.run(lambda txn: None), lambda: put(env, b"k")):
+        with pytest.raises(StoreError, match="within a call"):
+            env.read(fn)
     with pytest.raises(StoreError, match="within a call"):
-        env.read(lambda: env.read(lambda: None))
+        env.run(lambda txn: env.read(lambda: None))
     put(env, b"k")
+
+
+def test_looks_within_a_look_are_of_one_moment_and_nobody_else_gets_in(tmp_path, env):
+    put(env, b"k", b"1")
+    other, results = Env(tmp_path / "store"), []
+    writer = threading.Thread(target=lambda: put(other, b"k", b"2"))
+
+    def look():
+        results.append(get(env, b"k"))
+        if len(results) == 1:
+            writer.start()
+            writer.join(0.05)
+        results.append(get(env, b"k"))
+
+    env.read(look)
+    writer.join()
+    assert results == [b"1", b"1"]
+    assert get(env, b"k") == b"2"
+    other.close()
 
 
 def test_a_handle_asked_for_outside_is_refused(env):

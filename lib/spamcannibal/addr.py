@@ -125,7 +125,9 @@ def covers(outer_key: bytes, inner_key: bytes) -> bool:
 def around(key: bytes) -> list[bytes]:
     """Return the keys of all prefixes that cover a key, itself among them, the longest first."""
     addr, plen = split_key(key)
-    return [make_key(mask(addr, length), length) for length in range(plen, -1, -1)]
+    number, size = int.from_bytes(addr, "big"), len(addr)
+    shifts = range(size * 8 - plen + 1, size * 8 + 1)
+    return [key, *((number >> n << n).to_bytes(size, "big") + bytes((size * 8 - n,)) for n in shifts)]
 
 
 def range_keys(first: bytes, last: bytes) -> list[bytes]:

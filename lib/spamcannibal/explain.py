@@ -88,7 +88,14 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def explain(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | None = None) -> Account:
-    """Return what is known of an address or prefix, now or after change `seq`; the never-list is always today's."""
+    """Return what is known of an address or prefix, now or after change `seq`; the never-list is always today's.
+
+    All of it is of one moment.
+    """
+    return store.env.read(lambda: _account(store, zones, addr, seq))
+
+
+def _account(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | None) -> Account:
     keys = around(addr)
     matches = _present(store, keys) if seq is None else _past(store, keys, seq)
     decision, mode = _decision(matches)
@@ -110,8 +117,9 @@ def explain(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | Non
 
 
 def _present(store: Store, keys: Iterable[bytes]) -> list[Match]:
-    lengths = {size: set(store.lengths(size)) for size in (4, 16)}
-    keys = [key for key in keys for addr, plen in (split_key(key),) if plen in lengths[len(addr)]]
+    keys = list(keys)
+    lengths = set(store.lengths(len(split_key(keys[0])[0])))
+    keys = [key for key in keys if split_key(key)[1] in lengths]
     found = [(key, row) for key, row in zip(keys, store.records("tarpit", keys), strict=True) if row is not None]
     return [
         Match(

@@ -23,6 +23,7 @@ store's group (regions 0660), while databases and logs are 0640 and opened read-
 writer has done so it gets Unavailable.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,7 @@ class Env:
         except OSError as error:
             raise StoreError(f"{error.filename or self.path}: {error.strerror}") from None
         self._inside: Handles | None = None
+        self._looker = 0
         try:
             self.read(lambda: None)
         except BaseException:
@@ -75,8 +77,21 @@ class Env:
         return self._inside
 
     def read(self, fn: Callable[[], T]) -> T:
-        """Return fn(); it may be called a second time, after recovery. Cursors must be closed when it ends."""
-        return self.call(lambda handles: fn())
+        """Return fn(); it may be called a second time, after recovery. Cursors must be closed when it ends.
+
+        Inside fn may be others: then all that is read is of one moment, and the gate is passed once.
+        """
+        if self._looker == threading.get_ident():
+            return fn()
+
+        def look(handles: Handles) -> T:
+            self._looker = threading.get_ident()
+            try:
+                return fn()
+            finally:
+                self._looker = 0
+
+        return self.call(look)
 
     def run(self, fn: Callable[[Txn], T], durable: bool = True) -> T:
         """Return fn(txn) once that is committed; nothing of it happened if this raises.

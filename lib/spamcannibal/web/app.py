@@ -6,10 +6,11 @@ text of an error holds more than its reason, and whatever goes wrong is a page w
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from spamcannibal.errors import AddrError, Replaced, SpamCannibalError, StoreError, Unavailable
@@ -44,7 +45,7 @@ OWN_RATES = ("api", "bouncer", "metrics")  # parts that count by token, and by a
 def create_app(site: Site) -> Flask:
     """Return the application of a site."""
     # Imported here, so that whoever needs one of these modules does not load all.
-    from spamcannibal.web import activity, api, bouncer, home, lookup, policy, removal
+    from spamcannibal.web import activity, admin, api, bouncer, home, lookup, policy, removal
 
     app = Flask(__name__)
     app.extensions["site"] = site
@@ -56,12 +57,12 @@ def create_app(site: Site) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for part in (home, lookup, removal, policy, activity, api, bouncer):
+    for part in (home, lookup, removal, policy, activity, admin, api, bouncer):
         app.register_blueprint(part.blueprint)
     limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
     app.before_request(_admit(site, limiter))
     app.after_request(_harden)
-    app.context_processor(lambda: {"site": site.settings.web, "navigation": navigation()})
+    app.context_processor(lambda: {"site": site.settings.web, "navigation": navigation(), "url_for": link})
     app.register_error_handler(HTTPException, cast("Callable[[Any], Any]", _refuse))
     app.register_error_handler(SpamCannibalError, cast("Callable[[Any], Any]", _fail))
     app.register_error_handler(Exception, _fault)
@@ -76,6 +77,16 @@ def here() -> Site:
 def navigation() -> list[tuple[str, str]]:
     """Return the links that every page has, of the parts that there are."""
     return [link for link in NAVIGATION if link[0] in current_app.view_functions]
+
+
+def link(endpoint: str, **values: str) -> str:
+    """Return what flask.url_for does, for templates: a page has a dozen of them, nearly always the same."""
+    return _linked(request.script_root, endpoint, tuple(values.items()))
+
+
+@lru_cache(4096)
+def _linked(root: str, endpoint: str, values: tuple[tuple[str, str], ...]) -> str:
+    return url_for(endpoint, **dict(values))
 
 
 def wants_json() -> bool:

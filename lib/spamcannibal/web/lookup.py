@@ -60,7 +60,7 @@ def show(text: str) -> Response:
 
 def _answer(key: bytes, form: str) -> Response:
     site, is_own = here(), key == g.visitor
-    account = explain.explain(site.store, site.zones, key)
+    account, obstacle = site.store.env.read(lambda: _look(site, key))
     document = explain.document(account, site.settings)
     rules = _rules(site.settings)
     shown = public(document, lambda zone: _link(site, zone), lambda body: _redacted(body, rules), is_own)
@@ -72,22 +72,28 @@ def _answer(key: bytes, form: str) -> Response:
         lines = [inert(line, 2000) for line in as_text(shown)]
         answer = Response("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
     else:
-        answer = make_response(_page(site, key, shown, is_own))
+        answer = make_response(_page(site, key, shown, is_own, not obstacle))
     answer.vary.add("Accept")
     return answer
 
 
-def _page(site: Site, key: bytes, shown: dict[str, Any], is_own: bool) -> str:
+def _look(site: Site, key: bytes) -> tuple[explain.Account, str]:
+    """Return what is known, and why nobody may ask for removal, both of one moment."""
+    account = explain.explain(site.store, site.zones, key)
+    if len(key) not in (4, 16) or not site.settings.removal.enabled or not account.matches:
+        return account, "no"
+    return account, removal_desk.obstacle(removal_desk.case(site, key, site.clock()))
+
+
+def _page(site: Site, key: bytes, shown: dict[str, Any], is_own: bool, can_ask: bool) -> str:
     is_host = len(key) in (4, 16)
-    can_ask = is_host and site.settings.removal.enabled and bool(shown["entries"])
-    obstacle = removal_desk.obstacle(removal_desk.case(site, key, site.clock())) if can_ask else "no"
     return render_template(
         "lookup.html",
         shown=shown,
         names=site.asked.pointers(key) if is_host else None,
         is_host=is_host,
         is_own=is_own,
-        can_ask=not obstacle,
+        can_ask=can_ask,
     )
 
 

@@ -1,6 +1,7 @@
 """Who asks: the address of a visitor, through proxies that are trusted to say it. Pure."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from spamcannibal.addr import mask, parse_addr, parse_key, split_key
 from spamcannibal.checks import LOCAL
@@ -32,12 +33,17 @@ def is_trusted(addr: bytes | None, proxies: Sequence[str]) -> bool:
     """Tell whether a peer (None: on a Unix socket) is one of the proxies."""
     if addr is None:
         return LOCAL in proxies
-    return any(_holds(split_key(parse_key(text)), addr) for text in proxies if text != LOCAL)
+    return any(_holds(_net(text), addr) for text in proxies if text != LOCAL)
 
 
 def neighbourhood(addr: bytes) -> bytes:
     """Return what rates are counted by: an IPv4 address, or the /64 of an IPv6 one."""
     return addr if len(addr) == 4 else mask(addr, 64)
+
+
+@lru_cache(256)
+def _net(text: str) -> tuple[bytes, int]:
+    return split_key(parse_key(text))
 
 
 def _holds(net: tuple[bytes, int], addr: bytes) -> bool:
