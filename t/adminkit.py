@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from html import unescape
 
 from spamcannibal.web import passwords
+from spamcannibal.web.app import create_app
 from spamcannibal.web.csrf import token
 from spamcannibal.web.sessions import Sessions
 from spamcannibal.web.users import Users
-from webkit import client
 
 PASSWORD = "correct horse battery"
 HOST = "127.0.0.1"
@@ -31,7 +31,9 @@ class Browser:
     """A client of the site's application that keeps cookies and finds the token of its session."""
 
     def __init__(self, site, secret=""):
-        self.web = client(site)
+        if not hasattr(site, "application"):
+            site.application = create_app(site)
+        self.web = site.application.test_client()
         if secret:
             self.web.set_cookie(COOKIE, secret, domain=HOST)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spamcannibal.addr import parse_addr
 from spamcannibal.errors import ConfigError, SpamCannibalError, Unavailable
-from spamcannibal.guard import NeverList, parse_fib_trie, parse_if_inet6, parse_never_list
+from spamcannibal.guard import Guard, NeverList, parse_fib_trie, parse_if_inet6, parse_never_list
 from spamcannibal.settings import Settings
 
 LIMIT_BYTES = 64 << 20
@@ -36,6 +36,12 @@ class LazyGuard:
         """Read the file again at the next check, if it is another by now."""
         if stamp(Path(self._settings.guard.never_list)) != self._stamp:
             self._never_list = None
+
+
+def renew(guard: Guard) -> None:
+    """Let a store's guard see that the file is another by now."""
+    if isinstance(guard, LazyGuard):
+        guard.renew()
 
 
 def read_never_list(settings: Settings) -> NeverList:
@@ -100,6 +106,8 @@ def objection(path: Path) -> str:
     """Say why the file can't be written by this process, "" if it can."""
     if not path.exists():
         return f"{path} is missing"
+    if not os.access(path, os.R_OK):
+        return f"this server may not read {path}"
     if not os.access(path.parent, os.W_OK):
         return f"this server may not write in {path.parent}"
     return ""

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from spamcannibal.addr import format_key
-from spamcannibal.config import load
+from spamcannibal.config import DEFAULT_PATH, ENVIRONMENT_KEY, load
 from spamcannibal.errors import AddrError
 from spamcannibal.neverfile import LazyGuard
 from spamcannibal.settings import Settings
@@ -29,6 +30,11 @@ def config_path(ctx: click.Context) -> str | None:
     """Return what -c says."""
     path: str | None = ctx.find_root().params.get("config")
     return path
+
+
+def settings_path(given: str | None) -> Path:
+    """Return the settings file that is read if -c says `given`."""
+    return Path(given or os.environ.get(ENVIRONMENT_KEY) or DEFAULT_PATH).resolve()
 
 
 def load_settings(ctx: click.Context) -> Settings:

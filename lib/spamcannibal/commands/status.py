@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spamcannibal.commands.common import config_path, json_option, load_settings, printable
-from spamcannibal.rows import when
+from spamcannibal.commands.common import config_path, json_option, load_settings, printable, settings_path
 
 if TYPE_CHECKING:
-    from spamcannibal.doctor.finding import Untold
-    from spamcannibal.settings import Settings
-    from spamcannibal.store.stores import Store
+    from pathlib import Path
 
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-CHANGES_LIMIT = 10_000  # newest changes that are counted
-STORE_S, ASK_S = 1.0, 0.3
-ZONES_SHOWN = 20
-SOURCES_SHOWN = 8
-JOBS = ("blcheck", "blpreen", "cleanup")
+    from spamcannibal.settings import Settings
+
+STORE_S = 1.0
 
 
 @click.command()
@@ -43,186 +34,25 @@ def command(ctx: click.Context, as_json: bool) -> None:
       watch -n 5 spamcannibal status
       spamcannibal status --json | jq .changes
     """
+    # Imported here, since --help needs none of it.
+    from spamcannibal.standing import lines
+
     settings = load_settings(ctx)
-    document = _document(settings, _config(ctx))
+    document = _document(settings, settings_path(config_path(ctx)))
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
-    for name, told in _lines(document):
+    for name, told in lines(document):
         click.echo(printable(f"{name:9} {told}"))
-
-
-def _config(ctx: click.Context) -> Path:
-    """Return our settings file."""
-    from spamcannibal.config import DEFAULT_PATH, ENVIRONMENT_KEY
-
-    return Path(config_path(ctx) or os.environ.get(ENVIRONMENT_KEY) or DEFAULT_PATH).resolve()
 
 
 def _document(settings: Settings, config: Path) -> dict[str, Any]:
     from spamcannibal.commands.reading import opened_for_reading
-    from spamcannibal.doctor import host
     from spamcannibal.doctor.finding import Untold, Wrong
+    from spamcannibal.standing import standing
 
-    document: dict[str, Any] = {
-        "time": when(int(time.time() * 1000)),
-        "services": _services(settings, config),
-        "records": None,
-        "changes": None,
-        "shadow": None,
-        "held": _known(host.held(settings)),
-        "queues": _queues(settings),
-        "zones": [],
-        "jobs": {job: when(int(at * 1000)) if isinstance(at, float) else None for job, at in _jobs(settings).items()},
-        "lists_aside": _aside(settings),
-    }
     store = opened_for_reading(settings, STORE_S)
-    if not isinstance(store, Untold | Wrong):
-        try:
-            document |= {"records": store.counts(), "changes": _changes(store)}
-            document["shadow"] = _shadow(store)
-            document["zones"] = _zones(settings, store.last_seq())
-        finally:
-            store.close()
-    return document
-
-
-def _known(fact: Any) -> Any:
-    """Return a fact, None where it is untold."""
-    from spamcannibal.doctor.finding import Untold
-
-    return None if isinstance(fact, Untold) else fact
-
-
-def _services(settings: Settings, config: Path) -> list[dict[str, Any]]:
-    from spamcannibal.doctor import host
-
-    running, unsure = host.services(config)
-    found = {service.name: service for service in running}
-    names = dict.fromkeys((*settings.services.enabled, *found))
-    return [
-        {
-            "service": name,
-            "running": True if name in found else None if name in unsure else False,
-            "pid": found[name].pid if name in found else None,
-            "since": when(int(found[name].since_s * 1000)) if name in found else None,
-        }
-        for name in names
-    ]
-
-
-def _changes(store: Store) -> dict[str, Any]:
-    """Count the changes of the last hour and day by what stands before the colon in their source."""
-    from spamcannibal.store.recent import changes_since
-
-    now_ms = int(time.time() * 1000)
-    day: Counter[str] = Counter()
-    hour: Counter[str] = Counter()
-    for change in changes_since(store, now_ms - DAY_MS, CHANGES_LIMIT):
-        name = change.source.partition(":")[0] or "-"
-        day[name] += 1
-        hour[name] += change.time_ms >= now_ms - HOUR_MS
-    return {"hour": dict(+hour), "day": dict(day), "complete": day.total() < CHANGES_LIMIT}
-
-
-def _shadow(store: Store) -> dict[str, Any]:
-    """Tell how many listings on trial were seen at work, and until when logs of accepted mail were fed."""
-    from spamcannibal.store.trials import count_seen, last_feed
-
-    fed = last_feed(store)
-    return {"seen": count_seen(store), "logs_until": when(fed.last_ms) if fed else None}
-
-
-def _queues(settings: Settings) -> list[dict[str, Any]] | None:
-    from spamcannibal.doctor import host
-
-    rows = _known(host.queues())
-    if rows is None:
-        return None
-    numbers = host.queue_numbers(settings)
-    return [{"queue": number, **(rows[number]._asdict() if number in rows else {"port": None})} for number in numbers]
-
-
-def _zones(settings: Settings, seq: int) -> list[dict[str, Any]]:
-    """Ask the server at its first address, until it does not answer, how far each zone is behind."""
-    if "dnsbl" not in settings.services.enabled:
-        return []
-    from spamcannibal.addr import reachable
-    from spamcannibal.dnsbl.client import lag, over_network
-    from spamcannibal.errors import SpamCannibalError
-
-    exchange = over_network(*reachable(settings.dnsbl.listen[0]), ASK_S) if settings.dnsbl.listen else None
-    rows: list[dict[str, Any]] = []
-    for zone in settings.dnsbl.zone[:ZONES_SHOWN]:
-        behind = None
-        try:
-            behind = lag(zone.name, seq, exchange) if exchange else None
-        except SpamCannibalError:
-            exchange = None
-        rows.append({"zone": zone.name, "serial": None if behind is None else seq - behind, "behind": behind})
-    return rows
-
-
-def _jobs(settings: Settings) -> dict[str, float | Untold | None]:
-    from spamcannibal.doctor import host
-
-    return host.last_runs(settings, JOBS)
-
-
-def _aside(settings: Settings) -> list[dict[str, str]] | None:
-    """Return the remote lists that were set aside, None if nobody can tell."""
-    from spamcannibal.remote import statefile
-
-    try:
-        states = statefile.load(Path(settings.remote.state_file)).states
-    except OSError:
-        return None
-    wanted = set(map(str.lower, settings.remote.lists))
-    return [
-        {"list": name, "why": state.why}
-        for name, state in states.items()
-        if state.is_aside and name.partition(" ")[0] in wanted
-    ]
-
-
-def _lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield (what it is about, what there is to say)."""
-    for row in document["services"]:
-        since = f"running since {row['since']}, process {row['pid']}"
-        how = since if row["running"] else "unknown" if row["running"] is None else "not running"
-        yield "service", f"{row['service']}: {how}"
-    records = document["records"]
-    if records:
-        yield "list", "{tarpit} listings ({tarpit_v4} IPv4, {tarpit_v6} IPv6), {archive} waiting".format(**records)
-    else:
-        yield "list", "unknown"
-    yield from _change_lines(document["changes"])
-    shadow = document["shadow"]
-    if shadow and (shadow["seen"] or shadow["logs_until"]):
-        yield "shadow", "{seen} listings on trial seen at work, logs until {logs_until}".format(**shadow)
-    held = document["held"]
-    yield "held", "unknown" if held is None else f"{held} connections, by stutter"
-    for row in document["queues"] or []:
-        told = "nobody reads it" if row["port"] is None else "{waiting} waiting, {dropped} dropped".format(**row)
-        yield "queue", f"{row['queue']}: {told}"
-    if document["queues"] is None:
-        yield "queue", "unknown"
-    for row in document["zones"]:
-        behind = row["behind"]
-        yield "zone", f"{row['zone']}: " + ("unknown" if behind is None else f"serial {row['serial']}, {behind} behind")
-    yield "jobs", ", ".join(f"{job} {at or 'never'}" for job, at in document["jobs"].items())
-    if document["lists_aside"] is None:
-        yield "aside", "unknown"
-    for row in document["lists_aside"] or []:
-        yield "aside", f"{row['list']}: {row['why']}"
-
-
-def _change_lines(changes: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
-    if changes is None:
-        yield "changes", "unknown"
-        return
-    for name, span in (("hour", "last hour"), ("day", "last day")):
-        counts = Counter(changes[name])
-        by = ", ".join(f"{source} {count}" for source, count in counts.most_common(SOURCES_SHOWN))
-        least = "" if changes["complete"] else "at least "
-        yield "changes", f"{span}: {least}{counts.total()}{f' ({by})' if by else ''}"
+    if isinstance(store, Untold | Wrong):
+        return standing(settings, config, None, time.time())
+    with closing(store):
+        return standing(settings, config, store, time.time())

@@ -14,7 +14,7 @@ import click
 
 from spamcannibal.addr import parse_endpoint
 from spamcannibal.checks import is_contact, is_endpoint
-from spamcannibal.commands.common import load_settings, open_store
+from spamcannibal.commands.common import config_path, load_settings, open_store, settings_path
 from spamcannibal.commands.explain import zone_kinds
 from spamcannibal.config import load
 from spamcannibal.errors import SpamCannibalError, StoreError, Unavailable
@@ -54,7 +54,7 @@ def command(ctx: click.Context) -> None:
         socks = [stack.enter_context(closing(_bound(text, web.socket_mode, web.user))) for text in web.listen]
         if web.user:
             drop_privileges(web.user, (CAP_NET_BIND_SERVICE,))
-        site = stack.enter_context(closing(make_site(settings, log)))
+        site = stack.enter_context(closing(make_site(settings, log, config_path(ctx))))
         server = _Server(site, socks)
         stack.callback(server.stop)
         log.emit("START", service="web", listen=" ".join(map(shown, socks)))
@@ -71,7 +71,7 @@ def command(ctx: click.Context) -> None:
         raise Unavailable("web: the database was replaced, or the server ended by itself; start it again")
 
 
-def make_site(settings: Settings, log: EventLog) -> Site:
+def make_site(settings: Settings, log: EventLog, config: str | None = None) -> Site:
     """Return the site of the settings; its store is opened by the first page that needs it."""
     robot = settings.robot
     return Site(
@@ -81,6 +81,7 @@ def make_site(settings: Settings, log: EventLog) -> Site:
         names=Resolved(settings.remote.resolvers),
         send=Mailer(robot.sendmail, robot.smtp, robot.wait_s).send,
         log=log,
+        config=settings_path(config),
         contacts=lambda addr: _contacts(settings, log, addr),
         lists=functools.cache(lambda: _lists(settings)),
     )
@@ -159,7 +160,7 @@ def _bound(text: str, mode: str, user: str) -> Any:
 def _reload(ctx: click.Context, stack: ExitStack, server: _Server, log: EventLog) -> Site | None:
     """Take the settings of the file, except those of sockets and threads; None and the old ones if they are wrong."""
     try:
-        site = make_site(load_settings(ctx), log)
+        site = make_site(load_settings(ctx), log, config_path(ctx))
     except SpamCannibalError as error:
         log.emit("RELOAD", ok=False, why=str(error))
         return None

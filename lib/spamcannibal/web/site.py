@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from spamcannibal.config import DEFAULT_PATH
 from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.events import EventLog
 from spamcannibal.remote.lists import RemoteList
@@ -19,7 +21,7 @@ class Site:
     """One installation. `opened` gives the store, `send` takes (sender, recipients, mail) or raises Unavailable.
 
     `contacts` gives the abuse contacts of an address (None: not known now), `lists` what is known of remote lists by
-    zone; `asked` is how pages ask `names`.
+    zone; `asked` is how pages ask `names`, `config` the settings' file.
     """
 
     settings: Settings
@@ -33,6 +35,7 @@ class Site:
     pause: Callable[[float], None] = time.sleep
     contacts: Callable[[bytes], Sequence[str] | None] = lambda addr: None
     lists: Callable[[], Mapping[str, RemoteList]] = dict
+    config: Path = DEFAULT_PATH
     is_over: bool = False
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
