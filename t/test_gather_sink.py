@@ -210,6 +210,16 @@ def test_an_honest_reporter_does_not_pay_for_a_mad_one_who_says_it_too():
     assert scene.say("c", key=key, at=150).decision.colour == "black"
 
 
+def test_a_changed_cap_lets_a_tripped_reporter_in_again_and_any_other_change_does_not():
+    scene = Scene(a={"per_hour": 1, "per_s": 1e6})
+    for n in range(3):
+        scene.say("a", key=bytes((203, 0, 113, n)))
+    for per_hour, why in ((1, "tripped"), (2, "")):
+        scene.by_name["a"] = reporter("a", "198.51.100.0/24", per_s=1e6, per_hour=per_hour)
+        scene.sink.adopt(Reporters(scene.by_name.values()))
+        assert scene.say("a").why == why
+
+
 SAID = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from(VERBS), st.integers(0, 15), st.sampled_from((0.0, 1.0, 90.0))),
     max_size=60,

@@ -53,6 +53,7 @@ TEXTS_A_TURN = 50
 RECENT_CHANGES = 100_000  # of the journal's end, to find what was listed in the last hour
 COMPLAIN_EVERY_S = 3600.0
 COMPLAINTS = 1024
+TRIPPED = "caused more than per_hour listings; refused for 1h, or until a reload with another per_hour"
 
 
 class Parts(NamedTuple):
@@ -296,7 +297,7 @@ class Daemon:
         """Say which caps were met."""
         tripped, trips = self._desk.sink.tripped, self._breaker.trips
         while tripped:
-            self._log.emit("BREAKER", reporter=tripped.pop(), why="caused more than per_hour listings; refused for 1h")
+            self._log.emit("BREAKER", reporter=tripped.pop(), why=TRIPPED)
         while trips:
             self._log.emit("BREAKER", why=trips.pop())
 
@@ -328,7 +329,7 @@ class Daemon:
         peers = parts.terms.peers | sink.tally.terms.peers  # what a former peer said does not become ours
         sink.tally.terms = parts.terms._replace(peers=peers)
         sink.v6_plen = parts.manner.v6_plen
-        sink.reporters = parts.reporters
+        sink.adopt(parts.reporters)
         sink.world = self._world(parts)
         self._desk.manner = parts.manner
 

@@ -16,7 +16,7 @@ HELP = {
     "connections": "Connections open.",
     "waiting": "Decisions that wait to be written.",
     "addresses": "Addresses whose reports are remembered.",
-    "forgotten_total": "Addresses forgotten to make room.",
+    "forgotten_total": "Reports forgotten to make room, one for each reporter and address.",
     "listings": "Listings known for answers.",
     "lag_seconds": "Time since the journal was followed to its end.",
 }

@@ -87,6 +87,13 @@ class Sink:
             return Outcome()
         return self._decide(decision, now)
 
+    def adopt(self, reporters: Reporters) -> None:
+        """Take new settings of reporters; one whose `per_hour` was changed begins anew."""
+        for name, one in self.reporters.by_name.items():
+            if name in reporters.by_name and reporters.by_name[name].per_hour != one.per_hour:
+                self._parts.pop(name, None)
+        self.reporters = reporters
+
     def refuse(self, why: str, name: str = "") -> None:
         """Count a report that is not taken; the name of the reporter, if he is known."""
         self.counts[why] += 1
