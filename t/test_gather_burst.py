@@ -11,6 +11,9 @@ import pytest
 from live.nets import wait_for
 from spamcannibal._core import answer_burst, take_burst
 from spamcannibal.addr import parse_addr
+from spamcannibal.gather.desk import Desk, Manner
+from spamcannibal.gather.server import ACCEPTS, Limits, Server
+from test_gather_sink import Scene
 
 EACH = 64
 
@@ -25,7 +28,7 @@ def place(request, tmp_path):
         else:
             listener = held.enter_context(socket.socket(socket.AF_INET6 if ":" in request.param else socket.AF_INET))
             listener.bind((request.param, 0))
-        listener.listen(64)
+        listener.listen(128)
         listener.setblocking(False)
 
         def connect(said=b""):
@@ -130,3 +133,40 @@ def test_what_the_system_lacks_is_an_error_once_nobody_can_be_accepted(place):
     ((second, _, data),) = wait_for(lambda: take(listener), "the other one is accepted")
     assert data == b"b" and answer_burst([(second, b"2")]) == []
     assert [client.recv(10) for client in clients] == [b"1", b"2"]
+
+
+# The server's use of them.
+
+
+@pytest.fixture
+def served(place):
+    """The place with a server behind it that answers `status` with 32 MB."""
+    listener, connect, addr = place
+    scene = Scene()
+    desk = Desk(scene.sink, scene.standing, Manner(("local", *([addr] if addr else []))), lambda: 0.0, lambda *_: None)
+    desk.status = lambda: {"text": "x" * (32 << 20)}
+    server = Server(desk, Limits(), None)
+    server.listen(listener)
+    yield server, connect
+    server.stop()
+
+
+def test_a_burst_is_served_whole_each_by_what_it_says_and_a_long_answer_waits_for_its_reader(served):
+    server, connect = served
+    slow, cut = connect(b"status\n"), connect(b"black 192.0")
+    kept, ended = connect(b"get 192.0.2.1\n"), connect()
+    lines = [connect(b"query 192.0.2.1\n") for _ in range(ACCEPTS)]  # more than one burst, with the others
+    ended.close()
+    server.start()
+    assert [line.recv(100) for line in lines] == [b"none\n"] * ACCEPTS
+    assert all(line.recv(1) == b"" for line in lines)
+    cut.sendall(b".2.1\n")
+    assert cut.recv(100).startswith(b"refused: no reporter")
+    for _ in range(2):
+        assert kept.recv(100) == b"500 none\n"
+        kept.sendall(b"get 192.0.2.1\n")
+    got = 0
+    while data := slow.recv(1 << 20):
+        got += len(data)
+    assert got == (32 << 20) + len('{"text": ""}\n')
+    assert server.counts["stalled"] == 1 and server.counts["accepted"] == ACCEPTS + 4
