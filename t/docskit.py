@@ -187,6 +187,7 @@ def carry_out(steps: list[Step], prepare: str, folder: Path, limit_s: float = 12
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", check=False, timeout=limit_s,
         )  # fmt: skip
     printed = (folder / "out").read_text(errors="replace")
+    assert "\x1e" in printed, f"the machine can't be had: {printed}"
     for match in re.finditer(r"^\x1e(\d+)\n(.*?)\x1f\1 (\d+) (\S+)$", printed, re.MULTILINE | re.DOTALL):
         step = steps[int(match[1])]
         step.printed, step.ended, step.took_s = match[2], int(match[3]), int(match[4]) / 1e6

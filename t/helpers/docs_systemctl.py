@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What pages need of systemctl, without systemd: units' own command lines, READY=1, the signals of stop and reload."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -13,7 +14,10 @@ from pathlib import Path
 RUN = Path("/run/units")
 PLACES = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 READY_S = 30
-OTHERS = {"postfix": {"start": "postfix start", "stop": "postfix stop", "reload": "postfix reload"}}
+OTHERS = {
+    "postfix": {"start": "postfix start", "stop": "postfix stop", "reload": "postfix reload"},
+    "nginx": {"reload": "nginx -s reload"},
+}
 
 
 def settings(unit):
@@ -50,7 +54,7 @@ def start(name):
             where = f"/run/units/{name}.notify"
             Path(where).unlink(missing_ok=True)
             notices.bind(where)
-            notices.settimeout(READY_S)
+            notices.settimeout(0.2)
             environment = {**os.environ, "NOTIFY_SOCKET": where}
             process = subprocess.Popen(
                 shlex.split(unit["ExecStart"][0]), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
@@ -59,8 +63,17 @@ def start(name):
             if unit.get("Type") == ["oneshot"]:
                 sys.exit(process.wait())
             (RUN / f"{name}.pid").write_text(str(process.pid))
-            while unit.get("Type") == ["notify"] and b"READY=1" not in notices.recv(4096):
-                pass
+            if unit.get("Type") == ["notify"]:
+                await_ready(process, notices, log.name)
+
+
+def await_ready(process, notices, log):
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(TimeoutError):
+            if b"READY=1" in notices.recv(4096):
+                return
+    sys.exit(f"not ready, exit {process.poll()}:\n{Path(log).read_text()}")
 
 
 def end(name):

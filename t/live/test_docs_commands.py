@@ -79,6 +79,12 @@ END
 systemctl start spamcannibal-dnsbl spamcannibal-gather
 """
 WEB = "systemctl start spamcannibal-web\n"
+NGINX = """\
+openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=bl.example.net -keyout /etc/ssl/bl.example.net.key \\
+    -out /etc/ssl/bl.example.net.pem 2>/dev/null
+rm -f /etc/nginx/sites-enabled/default
+nginx
+"""
 # What README says to write with an editor, and the files that it takes for granted.
 README = """\
 mkdir -p /run/stubs /etc/spamcannibal/conf.d
@@ -106,6 +112,7 @@ PREPARED = {
     "listed.md": PROGRAM + SETTINGS + ZONE,
     "metrics.md": PROGRAM + SETTINGS + GATHER,
     "moving.md": PROGRAM + SETTINGS + OLD,
+    "web.md": PROGRAM + SETTINGS + NGINX,
 }
 # Exit codes that README does not say: somebody is listed.
 README_CODES = {r"spamcannibal (explain|dnsbl query) .*": 1}
