@@ -23,7 +23,7 @@ packages_test=(
     chromium nginx-light fcgiwrap lighttpd crowdsec-firewall-bouncer wrk # a browser, CGI servers, readers of the API
     poppler-utils # reads the reports that are PDF
     build-essential debhelper chrpath lintian mmdebstrap systemd systemd-container # builds the package, tries it
-    man-db zsh fish # what reads what is made of the commands' help
+    logrotate man-db zsh fish # read what is made for them
     libgnutls-dane0 libidn12 # for exim4-daemon-light, which tests unpack: Debian does not install it beside postfix
 )
 
