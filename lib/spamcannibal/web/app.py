@@ -45,7 +45,7 @@ OWN_RATES = ("api", "bouncer", "metrics")  # parts that count by token, and by a
 def create_app(site: Site) -> Flask:
     """Return the application of a site."""
     # Imported here, so that whoever needs one of these modules does not load all.
-    from spamcannibal.web import activity, admin, api, bouncer, home, lookup, policy, removal
+    from spamcannibal.web import activity, admin, api, bouncer, home, lookup, metrics, policy, removal
 
     app = Flask(__name__)
     app.extensions["site"] = site
@@ -57,7 +57,7 @@ def create_app(site: Site) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for part in (home, lookup, removal, policy, activity, admin, api, bouncer):
+    for part in (home, lookup, removal, policy, activity, admin, api, bouncer, metrics):
         app.register_blueprint(part.blueprint)
     limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
     app.before_request(_admit(site, limiter))
