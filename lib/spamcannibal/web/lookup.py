@@ -59,22 +59,35 @@ def show(text: str) -> Response:
 
 
 def _answer(key: bytes, form: str) -> Response:
-    site, is_own = here(), key == g.visitor
+    site = here()
+    if form == "" and wants_json():
+        form = ".json"
+    names = site.asked.pointers(key) if not form and len(key) in (4, 16) else None
+    with site.turn:
+        answer = _told(site, key, form, names)
+    answer.vary.add("Accept")
+    return answer
+
+
+def _told(site: Site, key: bytes, form: str, names: tuple[str, ...] | None) -> Response:
+    """Return the answer in one of the FORMS, or as a page."""
+    is_own = key == g.visitor
     account, obstacle = site.store.env.read(lambda: _look(site, key))
     document = explain.document(account, site.settings)
     rules = _rules(site.settings)
     shown = public(document, lambda zone: _link(site, zone), lambda body: _redacted(body, rules), is_own)
     if len(key) not in (4, 16):
         shown["inside"] = _inside(site, key)
-    if form == ".json" or (not form and wants_json()):
-        answer = jsonify(shown)
-    elif form == ".txt":
+    if form == ".json":
+        return jsonify(shown)
+    if form == ".txt":
         lines = [inert(line, 2000) for line in as_text(shown)]
-        answer = Response("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
-    else:
-        answer = make_response(_page(site, key, shown, is_own, not obstacle))
-    answer.vary.add("Accept")
-    return answer
+        return Response("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
+    is_host = len(key) in (4, 16)
+    page = render_template(
+        "lookup.html", shown=shown, names=names, is_host=is_host, is_own=is_own, can_ask=not obstacle
+    )
+    return make_response(page)
 
 
 def _look(site: Site, key: bytes) -> tuple[explain.Account, str]:
@@ -83,18 +96,6 @@ def _look(site: Site, key: bytes) -> tuple[explain.Account, str]:
     if len(key) not in (4, 16) or not site.settings.removal.enabled or not account.matches:
         return account, "no"
     return account, removal_desk.obstacle(removal_desk.case(site, key, site.clock()))
-
-
-def _page(site: Site, key: bytes, shown: dict[str, Any], is_own: bool, can_ask: bool) -> str:
-    is_host = len(key) in (4, 16)
-    return render_template(
-        "lookup.html",
-        shown=shown,
-        names=site.asked.pointers(key) if is_host else None,
-        is_host=is_host,
-        is_own=is_own,
-        can_ask=can_ask,
-    )
 
 
 def _inside(site: Site, key: bytes) -> dict[str, Any]:
