@@ -16,6 +16,15 @@ from spamcannibal.web.api_call import Route
 from spamcannibal.web.api_problem import PROBLEMS
 
 VERSION = "1.0"
+EVENT: dict[str, Any] = {
+    "description": "An event; data is a ChangeView as JSON, of a reset the numbers between which changes are gone.",
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"enum": ["list", "unlist", "amend", "reset"]},
+        "data": {"type": "string"},
+    },
+}
 REF = "#/components/schemas/{name}"
 ABOUT = """\
 The list of a SpamCannibal site, for programs. Tokens are made by `spamcannibal token add NAME --scope SCOPE`; a request
@@ -47,7 +56,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             "description": ABOUT,
             "license": {"name": "GPL-2.0-or-later", "identifier": "GPL-2.0-or-later"},
         },
-        "servers": [{"url": "."}],
+        "servers": [{"url": "/api/v1", "description": "Below the address of the pages."}],
         "paths": paths,
         "components": {
             "schemas": {**schemas, "Problem": _problem_schema()},
@@ -128,7 +137,7 @@ def _fields(route: Route) -> list[dict[str, Any]]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    schema = {"type": "string"} if route.answer is str else _ref(route.answer)
+    schema = EVENT if route.answer is str else _ref(route.answer)
     good = {
         "description": "Done." if route.method != "GET" else "What was asked for.",
         "content": {route.media: {"schema": schema}},
@@ -140,6 +149,7 @@ def _responses(route: Route) -> dict[str, Any]:
         made["304"] = {"description": "The entity tag still is that of If-None-Match."}
     kinds = ["bad-request", *(("unauthorized", "forbidden") if route.scopes else ()), *route.problems]
     kinds += ["unsupported-type"] if route.body else []
+    kinds += ["not-found"] if "<" in route.path else []  # a path that is none
     for kind in (*kinds, "too-many", "unavailable"):
         made.setdefault(str(PROBLEMS[kind][0]), {"$ref": f"#/components/responses/{kind}"})
     made.setdefault("401", {"$ref": "#/components/responses/unauthorized"})
