@@ -12,6 +12,7 @@ from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.errors import Unavailable
 from spamcannibal.neverfile import LazyGuard
 from spamcannibal.record import Cause
+from spamcannibal.removal import Request
 from spamcannibal.store.stores import Hearsay, NewListing
 from spamcannibal.web import admin_list, pointers
 from spamcannibal.web.admin import own_path
@@ -19,6 +20,7 @@ from spamcannibal.web.admin_access import RIGHTS
 from spamcannibal.web.csrf import token
 from spamcannibal.web.pasted import key_text, read_pasted
 from spamcannibal.web.pointers import Pointers
+from spamcannibal.web.removal_post import removals
 from spamcannibal.web.users import ROLES, Role
 from storekit import check_whole
 from webkit import NOW, client, make_site
@@ -885,3 +887,67 @@ def test_a_store_that_is_away_is_said(site):
     answer = owner.get("/admin/")
     assert answer.status_code == 503
     assert "Retry-After" in answer.headers
+
+
+# The requests.
+
+
+def queued(site):
+    """Make a proven request about 203.0.113.7 that waits, and return its id."""
+    now, id_ = site.clock(), "c0ffee0123456789c0ffee01"
+    list_(site, "203.0.113.7", text="spam", source="admin:x")
+    said = {"reply": "me@example.org", "message": "please\n<script>alert(1)</script>\u202e", "visitor": "192.0.2.1"}
+    request = Request("203.0.113.7", "203.0.113.7", "mail", int(now * 1000), place="postmaster@example.com", **said)
+    kept = removals(site)
+    kept.add(id_, request, now, now + 1000)
+    kept.move(id_, "proven", now, {})
+    kept.move(id_, "queued", now, {"why": ("about entries of this kind the operator decides",)})
+    return id_
+
+
+@pytest.fixture
+def asking(tmp_path):
+    with make_site(tmp_path / "store", web={"url": "https://bl.example.net", "contact": "op@example.net"}) as site:
+        yield site
+
+
+def test_a_request_is_approved_with_a_reason_and_its_asker_told(asking):
+    id_ = queued(asking)
+    assert "203.0.113.7" in logged_in(asking, "viewer").get("/admin/queue/").text
+    editor = logged_in(asking, "editor")
+    page = editor.get(f"/admin/queue/{id_}").text
+    assert "me@example.org" in page
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
+    data = {"seq": hidden(page, "seq"), "do": "approve"}
+    assert editor.post(f"/admin/queue/{id_}", data).status_code == 400, "no reason"
+    assert editor.post(f"/admin/queue/{id_}", {**data, "reason": "they mended it"}).status_code == 303
+    assert not is_listed(asking, "203.0.113.7")
+    assert last(asking).source == "admin:editor"
+    assert "they mended it" in last(asking).text
+    assert any("me@example.org" in recipients for _, recipients, _ in asking.send.sent)
+    again = editor.post(f"/admin/queue/{id_}", {**data, "reason": "again"})
+    assert again.status_code == 409
+    assert "Nothing waits" in editor.get("/admin/queue/").text
+
+
+def test_a_request_is_refused_with_a_reason(asking):
+    id_ = queued(asking)
+    editor = logged_in(asking, "editor")
+    data = {"seq": hidden(editor.get(f"/admin/queue/{id_}").text, "seq"), "reason": "it still spams"}
+    assert editor.post(f"/admin/queue/{id_}", {**data, "do": "explode"}).status_code == 400
+    assert editor.post(f"/admin/queue/{id_}", {**data, "do": "refuse"}).status_code == 303
+    assert is_listed(asking, "203.0.113.7")
+    assert removals(asking).get(id_, NOW).state == "refused"
+
+
+def test_an_entry_that_changed_since_it_was_shown_is_shown_again(asking):
+    id_ = queued(asking)
+    editor = logged_in(asking, "editor")
+    data = {"seq": hidden(editor.get(f"/admin/queue/{id_}").text, "seq"), "reason": "x", "do": "approve"}
+    list_(asking, "203.0.113.7", text="it spammed again", source="trap:a")
+    answer = editor.post(f"/admin/queue/{id_}", data)
+    assert answer.status_code == 409
+    assert "changed meanwhile" in answer.text
+    assert is_listed(asking, "203.0.113.7")
+    assert editor.get("/admin/queue/unknown").status_code == 404

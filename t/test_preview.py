@@ -74,10 +74,14 @@ def test_a_count_that_was_cut_short_says_so(store, monkeypatch):
     found = effects(store, "45.7.2.0/24", "45.7.2.0/25", budget=10)
     assert found.refused == 10
     assert not found.is_whole
+    monkeypatch.setattr(module, "FIRST_PAGE", 3)
     monkeypatch.setattr(module, "PAGE_LIMIT", 7)
     assert effects(store, "45.7.2.0/24").refused == 40
     list_(store, *(f"45.7.2.{number}" for number in range(40)))
-    assert module.count_inside(store, parse_key("45.7.2.0/24"), 10) == (13 + 1, False)
+    assert module.count_inside(store, parse_key("45.7.2.0/24"), 10) == (10, 10, False)
+    monkeypatch.setattr(module, "BUDGET", 50)
+    found = effects(store, "45.7.2.0/24", "45.7.2.0/25", "45.7.2.0/26")
+    assert [(effect.inside, effect.is_counted) for effect in found.effects] == [(40, True), (10, False), (0, False)]
 
 
 addresses = st.integers(0, 255).map(lambda n: bytes((45, 7, 2, n)))

@@ -18,13 +18,15 @@ from spamcannibal.store.search import span
 from spamcannibal.store.stores import Store, scan
 
 PAGE_LIMIT = 1000
+FIRST_PAGE = 32  # most networks hold little
 BELOW_LIMIT = 10_000  # listings inside a network that are counted
+BUDGET = 200_000  # and inside all of them
 DAYS = 30
 
 
 class Effect(NamedTuple):
     """What listing a key would mean. `around` are the listings that cover it, the closest first; `inside` counts those
-    in it. Both counts are "at least" if `is_whole` is False.
+    in it, at least so many if not `is_counted`; `refused` those who were let in so far, likewise if not `is_whole`.
     """
 
     key: bytes
@@ -34,6 +36,7 @@ class Effect(NamedTuple):
     never: str
     refused: int
     is_whole: bool
+    is_counted: bool
 
 
 class Preview(NamedTuple):
@@ -51,16 +54,17 @@ class Preview(NamedTuple):
 def preview(store: Store, keys: Sequence[bytes], now: float, budget: int = 100_000) -> Preview:
     """Return what listing the keys would do, in their order."""
     since_ms = int((now - DAYS * 86_400) * 1000)
-    left, total, is_whole = budget, 0, True
+    left, rows, total, is_whole = budget, BUDGET, 0, True
     outer = set(outermost(keys))
     effects = []
     for key in keys:
         never = forbidden(store, key)
         count, looked, is_all = (0, 0, True) if never else let_in(store, key, since_ms, left)
         left = max(0, left - looked)
-        inside, is_counted = count_inside(store, key)
+        inside, read, is_counted = count_inside(store, key, min(BELOW_LIMIT, rows))
+        rows = max(0, rows - read)
         listing = store.get_key(key)
-        effects.append(Effect(key, listing, around(store, key), inside, never, count, is_all and is_counted))
+        effects.append(Effect(key, listing, covering(store, key), inside, never, count, is_all, is_counted))
         is_whole = is_whole and is_all
         total += count if key in outer else 0
     return Preview(effects, total, is_whole)
@@ -73,36 +77,35 @@ def let_in(store: Store, key: bytes, since_ms: int, budget: int) -> tuple[int, i
         contact = store.contact(addr)
         is_new = contact is not None and contact.last_ms >= since_ms and store.get(addr) is None
         return int(is_new), 1, True
-    count, looked, at = 0, 0, addr
-    while True:
-        page, found = _page(store, key, at, min(PAGE_LIMIT, budget - looked), since_ms)
+    count, looked, at, limit = 0, 0, addr, FIRST_PAGE
+    while looked < budget:
+        wanted = min(limit, budget - looked)
+        page, found = _page(store, key, at, wanted, since_ms)
         looked, count = looked + len(page), count + found
-        if len(page) < PAGE_LIMIT and looked < budget:
+        if len(page) < wanted:
             return count, looked, True
-        if looked >= budget:
-            return count, looked, False
-        at = page[-1] + b"\0"
+        at, limit = page[-1] + b"\0", min(limit * 4, PAGE_LIMIT)
+    return count, looked, False
 
 
-def count_inside(store: Store, key: bytes, limit: int = BELOW_LIMIT) -> tuple[int, bool]:
-    """Count the listings inside a network, itself not among them: (count, whether these are all)."""
+def count_inside(store: Store, key: bytes, limit: int = BELOW_LIMIT) -> tuple[int, int, bool]:
+    """Count the listings inside a network, itself not among them: (count, rows read, whether all were)."""
     addr, plen = split_key(key)
     if plen == len(addr) * 8:
-        return 0, True
+        return 0, 0, True
     after, end = span(key)
-    count, looked = 0, 0
-    while page := store.raw_page("tarpit", after, PAGE_LIMIT):
+    count, looked, size = 0, 0, FIRST_PAGE
+    while looked < limit and (page := store.raw_page("tarpit", after, min(size, limit - looked))):
         for row, _ in page:
             if end is not None and row > end:
-                return count, True
+                return count, looked, True
+            looked += 1
             count += row != key and covers(key, row)
-        looked, after = looked + len(page), page[-1][0]
-        if looked >= limit:
-            return count, False
-    return count, True
+        after, size = page[-1][0], min(size * 4, PAGE_LIMIT)
+    return count, looked, looked < limit
 
 
-def around(store: Store, key: bytes) -> list[bytes]:
+def covering(store: Store, key: bytes) -> list[bytes]:
     """Give the listings that cover a key, itself not among them, the closest first."""
     addr, plen = split_key(key)
     keys = [make_key(mask(addr, length), length) for length in reversed(store.lengths(len(addr))) if length < plen]
@@ -132,7 +135,7 @@ def _page(store: Store, key: bytes, start: bytes, limit: int, since_ms: int) -> 
     env = store.env
 
     def look() -> tuple[list[bytes], int]:
-        rows = [row for row in scan(env.db("archive"), start, limit) if covers(key, row[0])] if limit > 0 else []
+        rows = [row for row in scan(env.db("archive"), start, limit) if covers(key, row[0])]
         tarpit, tally = env.db("tarpit"), read_tally(env)
         recent = (addr for addr, data in rows if layout.unpack_contact(data).last_ms >= since_ms)
         return [addr for addr, _ in rows], sum(match(tarpit, tally, addr) is None for addr in recent)

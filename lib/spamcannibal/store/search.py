@@ -4,12 +4,14 @@ A search looks at up to `budget` rows and gives what it found, how many it looke
 at the end. The journal is read only for listings that pass all tests of the listing itself.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 import msgspec
 
+from spamcannibal import layout
 from spamcannibal.addr import covers, split_key
 from spamcannibal.errors import StoreError
 from spamcannibal.record import Action, Change, Listing
@@ -73,15 +75,16 @@ def search(store: Store, wanted: Wanted, after: bytes | None, limit: int, budget
     rows: list[Found] = []
     looked = 0
     while looked < budget and (page := store.page("tarpit", at, min(PAGE_LIMIT, budget - looked))):
-        for key, listing in page:
-            if end is not None and key > end:
-                return Part(rows, looked, None)
-            at, looked = key, looked + 1
-            found = _judged(store, wanted, tests, key, listing)
-            if found is not None:
-                rows.append(found)
-                if len(rows) == limit:
-                    return Part(rows, looked, at)
+        last = next((number for number, (key, _) in enumerate(page) if end is not None and key > end), len(page))
+        fitting = [row for row in page[:last] if all(test(*row) for test in tests)]
+        for found in _with_changes(store, wanted, fitting):
+            rows.append(found)
+            if len(rows) == limit:
+                looked += bisect_right(page, found.key, key=lambda row: row[0])
+                return Part(rows, looked, found.key)
+        if last < len(page):
+            return Part(rows, looked + last, None)
+        at, looked = page[-1][0], looked + len(page)
     return Part(rows, looked, at if looked >= budget else None)
 
 
@@ -122,15 +125,18 @@ def time_of(store: Store, moment_ms: int) -> int:
     return change.time_ms
 
 
-def _judged(
-    store: Store, wanted: Wanted, tests: list[Callable[[bytes, Listing], bool]], key: bytes, listing: Listing
-) -> Found | None:
-    if not all(test(key, listing) for test in tests):
-        return None
-    change = store.change(listing.seq)
-    if (wanted.text or wanted.source) and not (change and _says(change, wanted.text, wanted.source)):
-        return None
-    return Found(key, listing, change)
+def _with_changes(store: Store, wanted: Wanted, rows: Sequence[tuple[bytes, Listing]]) -> Iterator[Found]:
+    """Yield those of the listings whose newest change says what is wanted, with it; they are read in one look."""
+    numbers = [layout.pack_seq(listing.seq) for _, listing in rows]
+
+    def look() -> list[bytes | None]:
+        journal = store.env.db("journal")
+        return [journal.get(number) for number in numbers]
+
+    for (key, listing), data in zip(rows, store.env.read(look) if rows else (), strict=True):
+        change = layout.unpack_change(listing.seq, data) if data is not None else None
+        if not (wanted.text or wanted.source) or (change and _says(change, wanted.text, wanted.source)):
+            yield Found(key, listing, change)
 
 
 def _tests(wanted: Wanted) -> list[Callable[[bytes, Listing], bool]]:

@@ -99,7 +99,7 @@ def log_in() -> Response:
     given = {name: request.form.get(name, "")[:FIELD_LIMIT] for name in ("user", "password", "code", "next")}
     browser = cookie(BROWSER_COOKIE) or here().token()
     door = SignIn(here())
-    found = door.sign_in(Try(given["user"].strip().lower(), given["password"], given["code"], browser, g.visitor))
+    found = door.sign_in(Try(given["user"].strip(), given["password"], given["code"], browser, g.visitor))
     if isinstance(found, Refused):
         answer = _form(given["next"], found.why, 429 if found.wait_s else 403)
         if found.wait_s:

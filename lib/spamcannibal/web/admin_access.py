@@ -139,8 +139,6 @@ def is_local() -> bool:
     """Tell whether the browser runs on this host, or comes by a tunnel to it, and speaks plain http."""
     host = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
     name = (host or request.host).strip("[]")
-    if _is_https() and not _is_loopback(name):
-        return False
     return (name == "localhost" or _is_loopback(name)) and _is_loopback(format_addr(g.visitor)) and not _by_tls()
 
 

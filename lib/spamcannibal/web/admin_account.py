@@ -9,6 +9,7 @@ from spamcannibal.web.admin_access import begin
 from spamcannibal.web.app import here
 from spamcannibal.web.drafts import Stale, keep, take
 from spamcannibal.web.signin import SignIn
+from spamcannibal.web.users import digest
 
 KIND = "secret"
 
@@ -77,5 +78,11 @@ def _page(why: str = "", status: int = 200) -> Response:
         secret = totp.new_secret()
         uri = totp.uri(secret, visit.name, site.settings.web.name)
         picture = Markup(totp.picture(uri))  # of our own making: nothing of it is outside text
-        shown |= {"secret": secret, "uri": uri, "picture": picture, "draft": keep(site, visit, KIND, body=secret)}
+        # One for each session, however often he looks.
+        shown |= {
+            "secret": secret,
+            "uri": uri,
+            "picture": picture,
+            "draft": keep(site, visit, KIND, digest(visit.secret + KIND), body=secret),
+        }
     return make_response(render_template("admin_account.html", **shown), status)

@@ -247,7 +247,7 @@ def _check_terms(fields: Fields) -> None:
         raise Wrong("There is no such way to refuse.")
 
 
-def _keep(kind: str, keys: Sequence[bytes], **what: object) -> str:
+def _keep(kind: str, keys: Sequence[bytes], **what: Any) -> str:
     return drafts.keep(here(), g.visit, kind, keys=[format_key(key) for key in keys], **what)
 
 

@@ -63,7 +63,7 @@ def entry(text: str) -> Response:
     account = explain(site.store, site.zones, key)
     addr, plen = split_key(key)
     is_host = plen == len(addr) * 8
-    inside, is_whole = count_inside(site.store, key)
+    inside, _, is_whole = count_inside(site.store, key)
     page = render_template(
         "admin_entry.html",
         key=text,

@@ -31,9 +31,9 @@ class Stale(SpamCannibalError):
     """There is no such draft any more."""
 
 
-def keep(site: Site, visit: Visit, kind: str, **what: object) -> str:
-    """Keep a draft and return its handle."""
-    handle, now = site.token(), site.clock()
+def keep(site: Site, visit: Visit, kind: str, handle: str = "", **what: object) -> str:
+    """Keep a draft and return its handle: a new one, or the one given, whose draft this replaces."""
+    handle, now = handle or site.token(), site.clock()
     draft = msgspec.convert({"kind": kind, "session": digest(visit.secret), **what}, Draft)
     _drawer(site).put(digest(handle), draft, now, now + KEPT_S)
     return handle
