@@ -50,7 +50,6 @@ setup(
         "dnspython>=2.6",
         "matplotlib>=3.7",
         "msgspec>=0.18",
-        "prometheus-client>=0.20",
         "pyotp>=2.9",
         "python-gnupg>=0.5",
         "rich>=13",

@@ -14,8 +14,8 @@ from spamcannibal.addr import format_key, make_key, mask
 from spamcannibal.web.api_routes import ROUTES
 
 EXAMPLES = 15
-# What is of the right form may still make no sense: a time to come that is over, a cursor that nobody gave. And what was
-# to be wrong may have become right by the token, or be left out on its way. Both are tested by hand in test_api.py.
+# What is of the right form may still make no sense: a time to come that is over, a cursor that nobody gave. And what
+# was to be wrong may have become right by the token, or be left out on its way. test_api.py has both.
 NOT_ASKED = [negative_data_rejection, positive_data_acceptance]
 
 prefixes = st.one_of(

@@ -2,12 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from apikit import LISTED, api_site, make_token, put
 from spamcannibal.activity.figures import Entry, Figures
@@ -44,13 +45,38 @@ def both(tmp_path):
         yield site, program
 
 
+LINE = re.compile(r'(\w+)(?:\{((?:\w+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)')
+
+
 def samples(text):
     """{(name, labels): value} of a text, strictly read."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("# "):
+            name, words, told = LINE.fullmatch(line).groups()
+            pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', words or "")
+            key = name, tuple(sorted((word, said.replace('\\"', '"')) for word, said in pairs))
+            assert key not in found, line
+            found[key] = float(told)
+    return found
+
+
+ORACLE = """import json, sys; from prometheus_client.parser import text_string_to_metric_families as families
+told = [(sample, family.type) for family in families(sys.stdin.read()) for sample in family.samples]
+print(json.dumps([[sample.name, sorted(sample.labels.items()), sample.value, kind] for sample, kind in told]))
+"""
+
+
+def test_prometheus_own_parser_reads_the_same(both):
+    """In a process of its own: its licence and scapy's, which other tests load, don't go together."""
+    site, program = both
+    busy(site)
+    program.web.get("/")
+    text = program.web.get("/metrics", headers=NEAR).text
+    done = subprocess.run([sys.executable, "-c", ORACLE], input=text, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert {(name, tuple(map(tuple, words))): value for name, words, value, _ in told} == samples(text)
+    assert {kind for *_, kind in told} == {"counter", "gauge", "histogram"}
 
 
 def figures(program, **fields):

@@ -22,6 +22,7 @@ from spamcannibal.dnsbl import metrics as dnsbl_metrics
 from spamcannibal.dnsbl.export import outlet
 from spamcannibal.gather import figures as gather_figures
 from spamcannibal.settings import Settings
+from spamcannibal.web import metrics_words
 
 SETTINGS = Path(__file__).parent.parent / "spamcannibal.toml"
 WIDTH = 96
@@ -143,7 +144,8 @@ def metrics() -> str:
     served = {
         "The DNS server, at `dnsbl.metrics`": (dnsbl_metrics.PREFIX, dnsbl_metrics._HELP),
         "The gather listener, at `/metrics` of `gather.listen`": (gather_figures.PREFIX, gather_figures.HELP),
-        "Exports, in the file that `spamcannibal export --metrics` names": (outlet.PREFIX, outlet._HELP),
+        "The web pages, at `/metrics`": (metrics_words.PREFIX, metrics_words.HELP),
+        "Exports, in the file that `spamcannibal export --metrics` names": (outlet.PREFIX, outlet.HELP),
     }
     parts = []
     for place, (prefix, helps) in served.items():

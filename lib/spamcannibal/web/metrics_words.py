@@ -72,12 +72,12 @@ class Spans(NamedTuple):
     counts: tuple[int, ...]
     total_s: float
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def buckets(self) -> list[tuple[str, int]]:
         """Return (upper bound, how many took no longer)."""
         rows, sum_ = [], 0
         for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), self.counts, strict=True):
             sum_ += count
-            rows.append((bound, float(sum_)))
+            rows.append((bound, sum_))
         return rows
 
 

@@ -20,7 +20,7 @@ from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.metrics import family, labels
 
 PREFIX = "spamcannibal_outlet_"
-_HELP = {
+HELP = {
     "last_success_timestamp_seconds": "When the consumer was last known to have all changes of the list.",
     "serial": "Number of the journal record that the consumer has.",
     "exports_total": "Exports made.",
@@ -56,11 +56,11 @@ def checked(outlet: str, drift: Drift, now: float) -> str:
     }
     kinds = ((labels({"outlet": outlet, "kind": kind}), counts[kind]) for kind in _DRIFT)
     name = "drift_entries"
-    return _text(outlet, figures) + "".join(family(PREFIX + name, _HELP[name], kinds))
+    return _text(outlet, figures) + "".join(family(PREFIX + name, HELP[name], kinds))
 
 
 def _text(outlet: str, figures: Mapping[str, float]) -> str:
     named = labels({"outlet": outlet})
     return "".join(
-        line for name, value in figures.items() for line in family(PREFIX + name, _HELP[name], [(named, value)])
+        line for name, value in figures.items() for line in family(PREFIX + name, HELP[name], [(named, value)])
     )
