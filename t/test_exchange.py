@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -193,6 +195,23 @@ def test_a_backup_needs_a_new_name_and_leaves_nothing_when_it_fails(tmp_path, st
     with pytest.raises(StoreError, match="No space"):
         backup(store.env, tmp_path / "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "there"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who acts as the store's owner")
+def test_root_backs_up_what_is_a_daemons_user_into_what_is_roots(tmp_path):
+    with TemporaryDirectory(prefix="sc-owner-") as place:  # pytest's are closed to other users
+        path = Path(place, "store")
+        Path(place).chmod(0o755)
+        path.mkdir(mode=0o750)
+        os.chown(path, 65534, 65534)
+        store = open_store(path)
+        fill(store)
+        assert backup(store.env, tmp_path / "copy") > 0
+        assert {file.stat().st_uid for file in path.iterdir()} == {65534}
+        store.close()
+    copy = open_store(tmp_path / "copy")
+    check_whole(copy)
+    copy.close()
 
 
 def test_a_killed_backup_stops_holding_the_logs(tmp_path, store, monkeypatch):

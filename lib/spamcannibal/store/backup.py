@@ -69,17 +69,19 @@ def _copy_logs(env: Env, partial: Path, progress: Callable[[int], None]) -> None
             if log.name not in done:
                 progress(shutil.copyfile(log, partial / log.name).stat().st_size)
                 done.add(log.name)
-        if env.read(lambda: _copy_last(env.path, partial, done)):
+        # Written outside the gate: in there root acts as the store's owner, who may have no right to the backup.
+        if last := env.read(lambda: _read_last(env.path, done)):
+            name, data = last
+            (partial / name).write_bytes(data)
             return
 
 
-def _copy_last(path: Path, partial: Path, done: set[str]) -> bool:
-    """Copy the last log, at one moment, unless another full one appeared meanwhile."""
+def _read_last(path: Path, done: set[str]) -> tuple[str, bytes] | None:
+    """Give name and content of the last log, at one moment, None if another full one appeared meanwhile."""
     *full, last = _logs(path)
     if any(log.name not in done for log in full):
-        return False
-    shutil.copyfile(last, partial / last.name)
-    return True
+        return None
+    return last.name, last.read_bytes()
 
 
 def _logs(path: Path) -> list[Path]:
