@@ -115,6 +115,11 @@ def listing_key(addr: bytes, v6_plen: int = 64) -> bytes:
     return addr if len(addr) == 4 else make_key(mask(addr, v6_plen), v6_plen)
 
 
+def parse_listing_key(text: str, v6_plen: int = 64) -> bytes:
+    """Return the key under which a text is listed: an IPv6 address is its network, unless /128 is written."""
+    return parse_key(text) if "/" in text else listing_key(parse_addr(text), v6_plen)
+
+
 def covers(outer_key: bytes, inner_key: bytes) -> bool:
     """Tell whether every address of inner_key is one of outer_key."""
     outer, outer_plen = split_key(outer_key)

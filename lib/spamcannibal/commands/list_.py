@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import click
 
-from spamcannibal.addr import listing_key, parse_addr, parse_key, split_key
+from spamcannibal.addr import parse_addr, parse_key, parse_listing_key, split_key
 from spamcannibal.commands.common import (
     admin_source,
     dry_run_option,
@@ -188,7 +188,7 @@ def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
     wrong = []
     for text in _words(addresses):
         try:
-            keys[parse_key(text) if "/" in text else listing_key(parse_addr(text), settings.guard.v6_prefix)] = None
+            keys[parse_listing_key(text, settings.guard.v6_prefix)] = None
         except AddrError as error:
             wrong.append(str(error))
     if wrong:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from spamcannibal.addr import format_key, listing_key, parse_addr, parse_key
+from spamcannibal.addr import format_key, parse_addr, parse_key, parse_listing_key
 from spamcannibal.errors import AddrError
 from spamcannibal.record import FLAG_NAMES, Listing, Mode, Piece
 from spamcannibal.rows import contrib_row, piece_row
@@ -146,7 +146,7 @@ def _key(call: Call) -> bytes:
     """Return the key of the path, as `spamcannibal list add` takes it."""
     text = call.path.key
     try:
-        return parse_key(text) if "/" in text else listing_key(parse_addr(text), call.site.settings.guard.v6_prefix)
+        return parse_listing_key(text, call.site.settings.guard.v6_prefix)
     except AddrError as error:
         raise Problem("bad-request", str(error), field="key") from None
 

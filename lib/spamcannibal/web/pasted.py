@@ -6,7 +6,7 @@ Pure. An IPv6 address stands for its network, as in `spamcannibal list add`; /12
 import re
 from typing import NamedTuple
 
-from spamcannibal.addr import format_key, listing_key, parse_addr, parse_key
+from spamcannibal.addr import format_key, parse_listing_key
 from spamcannibal.errors import AddrError
 
 WRONG_LIMIT = 50
@@ -35,7 +35,7 @@ def read_pasted(text: str, v6_plen: int, limit: int) -> Pasted:
             if not word:
                 continue
             try:
-                key = parse_key(word) if "/" in word else listing_key(parse_addr(word), v6_plen)
+                key = parse_listing_key(word, v6_plen)
                 if len(keys) >= limit and key not in keys:
                     return Pasted(
                         list(keys), [*mistakes, (number, f"too many: want at most {limit} addresses")], wrong + 1
