@@ -12,6 +12,7 @@ Decisions are what the tarpit refuses. They know no exceptions, so a network tha
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -53,7 +54,7 @@ class Ban(NamedTuple):
 
     @property
     def scenario(self) -> str:
-        return f"{ORIGIN}/{format_addr(self.code)}"
+        return _scenario(self.code)
 
     def says(self) -> tuple[bytes, int]:
         """Return what a bouncer must hear of if it changes."""
@@ -127,6 +128,11 @@ def _decision(ban: Ban, now: float, is_over: bool) -> Decision:
     left_s = ban.expiry_ms / 1000 - now if ban.expiry_ms else ENDLESS_S
     text = duration(min(-1, left_s) if is_over else max(1, left_s))
     return Decision(ban.seq, ORIGIN, KIND, ban.scope, ban.value, text, ban.scenario)
+
+
+@lru_cache(1024)
+def _scenario(code: bytes) -> str:
+    return f"{ORIGIN}/{format_addr(code)}"
 
 
 def _words(given: Mapping[str, str], name: str) -> frozenset[str]:

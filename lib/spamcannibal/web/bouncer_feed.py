@@ -6,13 +6,15 @@ exception is told only by the ranges around it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from spamcannibal import layout
 from spamcannibal.addr import around, covers, make_key, mask, split_key
-from spamcannibal.dnsbl.export.entry import Entry, Row, of_key, ordered, refused
+from spamcannibal.dnsbl.export import entry
+from spamcannibal.dnsbl.export.entry import Entry, Row, of_key, ordered
 from spamcannibal.dnsbl.export.tree import carved
 from spamcannibal.errors import Unavailable
 from spamcannibal.record import Change, Listing
@@ -31,6 +33,8 @@ LIMIT = 1000
 EXPIRE_TURNS = 5
 _HOSTS = (4, 16)
 _SIZES = {4: (4, 5), 16: (16, 17)}
+
+refused = lru_cache(4096)(entry.refused)  # there are few table values, and listings by the million
 
 
 class Pulled(msgspec.Struct, frozen=True):
