@@ -50,7 +50,7 @@ class Builder:
             run("chown", "-R", f"{NOBODY}:{NOBODY}", folder)
 
     def run(self, *argv: object, **env: str) -> None:
-        run(*self.prefix, *argv, cwd=self.folder, HOME=str(self.folder), **env)
+        run(*self.prefix, *argv, cwd=self.folder, HOME=str(self.folder), TMPDIR=str(self.folder), **env)
 
 
 @pytest.fixture(scope="module")

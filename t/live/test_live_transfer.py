@@ -211,7 +211,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
     path = tmp_path_factory.mktemp("transfer")
-    for parent in (path, *path.parents[:3]):
+    for parent in (path, *path.parents[:2]):
         parent.chmod(0o755)
     store = Store(Env(path / "store"), NoGuard())
     with Lab("xfer") as lab:
