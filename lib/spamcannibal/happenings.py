@@ -41,7 +41,8 @@ def state(settings: Settings, store: Store) -> State:
 def gather(settings: Settings, store: Store, days: int, now: float, until_s: int = 0) -> Facts:
     """Return the facts of the `days` days up to `until_s`, a midnight; usually up to now, today among them."""
     activity = Activity(store.env, keep_of(settings.activity))
-    left = catch_up(store, activity, now)
+    # Who may only read gets what others counted.
+    left = store.last_seq() - activity.place("journal") if store.env.readonly else catch_up(store, activity, now)
     unit = HOUR if days <= HOURLY_DAYS else DAY
     until_s = until_s or start_of(unit, now) + LENGTH_S[unit]
     since_s = until_s - days * DAY_S
