@@ -338,6 +338,7 @@ def test_root_leaves_no_file_that_the_owner_cannot_use(shared_path):
             put(env, b"big%d" % i, os.urandom(1 << 20), durable=False)
         env.checkpoint()
         assert {(file.stat().st_uid, file.stat().st_gid) for file in path.iterdir()} == {(4243, 4242)}
+        assert (path / FILE_NAME).stat().st_mode & 0o777 == 0o660
         (path.parent / "roots").touch()
         assert (path.parent / "roots").stat().st_uid == 0
 

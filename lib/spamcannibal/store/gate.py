@@ -30,6 +30,7 @@ import os
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from spamcannibal.errors import Replaced, StoreError, Unavailable
@@ -59,7 +60,7 @@ class Gate:
             if os.fstat(self._fd).st_size < _SIZE:
                 # Allocated, not only lengthened: a hole in a mapping on a full disk is a SIGBUS.
                 os.posix_fallocate(self._fd, 0, _SIZE)
-            if os.fstat(self._fd).st_uid == os.geteuid():
+            with suppress(PermissionError):  # not ours: then who made it did so
                 os.fchmod(self._fd, 0o660)  # readers of the group write here too, whatever the umask
             self._map = mmap.mmap(self._fd, _SIZE)
             self._identity = _identity(os.fstat(self._fd))
