@@ -183,6 +183,7 @@ def test_paths_are_relative_to_the_main_file(tmp_path):
         ("robot.own_hosts = ['a b']", "robot.own_hosts: wrong value, got 'a b', want a host name, .NAME for all"),
         ("[[share.peer]]\nname = 'a'\nserver = '192.0.2.1:10045'\nhost = 'mx.example.org'",
          "share.peer[0] (a): host and certificate are for TLS, which needs authority"),
+        ("[web]\nlisten = ['/run/x', '127.0.0.1:8025']", "web.listen: sockets and ports, want only one kind"),
         ("[[share.peer]]\nname = 'a'\nserver = ''", "share.peer[0].server: wrong value, got '', want ADDRESS:PORT"),
         ("trap.recipients = ['a b']", "trap.recipients: wrong value, got 'a b', want a mail address, a domain"),
         ("complaint.rdap = 'file:///etc/passwd'",

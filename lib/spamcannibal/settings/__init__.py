@@ -114,6 +114,7 @@ def conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
             yield "dnsbl.zone", f"[{i}].expire_s: got {zone.expire_s}, want above refresh_s + retry_s (RFC 1912)"
     yield from gather.conflicts(settings.gather)
     yield from share.conflicts(settings.share)
+    yield from web.conflicts(settings.web)
     yield from robot.conflicts(settings.robot)
     if settings.robot.neighbours and not settings.jobs.generic_ptr:
         yield "robot.neighbours", ": got true, want jobs.generic_ptr set: it tells which names are generic"

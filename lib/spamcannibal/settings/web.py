@@ -1,6 +1,7 @@
 """The section [web]."""
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -45,3 +46,9 @@ CHECKS: Checks = {
     (WebSettings, "contact"): (lambda text: text == "" or is_contact(text), "a mail address, or empty"),
     (WebSettings, "proxies"): (lambda text: text == LOCAL or is_prefix(text), f'an address, a prefix, or "{LOCAL}"'),
 }
+
+
+def conflicts(web: WebSettings) -> Iterator[tuple[str, str]]:
+    """Yield (section.key, the rest of the message) for keys that contradict each other."""
+    if len({place.startswith("/") for place in web.listen}) > 1:
+        yield "web.listen", ": sockets and ports, want only one kind: the server can't have both"
