@@ -1,5 +1,6 @@
 """The gather listener as a process: settings and store in, a Daemon out, until SIGTERM."""
 
+import gc
 import ssl
 import sys
 from contextlib import closing
@@ -37,6 +38,8 @@ def serve(ctx: click.Context, observe: bool) -> None:
         store = open_store(settings)
         with progress(store.counts()["tarpit"], "Loading listings") as step:
             daemon.load(store, step)
+        gc.collect()
+        gc.freeze()  # what is here now stays: to look through it would stop everybody for 10 ms now and then
         daemon.run(signals)
         log.flush()
 
