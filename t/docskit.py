@@ -34,8 +34,8 @@ HELPERS = Path(__file__).with_name("helpers")
 
 # A command that can't be what it is: what stands for it, and why.
 STUBS = {
-    r"apt(-get)? (update|install) .*": ("true", "no network; the set-up has installed the packages"),
-    r"bin/build-deb": ("true", "its own test builds the package; it fetches from PyPI"),
+    r"apt(-get)? (update|install|remove) .*": ("true", "no network; the set-up has installed the packages"),
+    r"bin/build-deb( && apt install .*)?": ("true", "its own test builds the package; it fetches from PyPI"),
     r"python3 -m venv /opt/spamcannibal.*": ("install-checkout", "no network; t/test_packaging.py runs pip install"),
 }
 # What stands in for a program: helpers/docs_NAME.*, and why.

@@ -158,6 +158,8 @@ def metrics() -> str:
 
 
 def _kind(name: str) -> str:
+    if name == "web_request_seconds":
+        return "histogram"
     return "counter" if name.endswith("_total") else "gauge"
 
 

@@ -54,6 +54,7 @@ def start(name):
             where = f"/run/units/{name}.notify"
             Path(where).unlink(missing_ok=True)
             notices.bind(where)
+            Path(where).chmod(0o777)  # for services that become another user first
             notices.settimeout(0.2)
             environment = {**os.environ, "NOTIFY_SOCKET": where}
             process = subprocess.Popen(
