@@ -104,7 +104,7 @@ class NfqLoop:
 
 # --- py_replay.c ---
 
-# addr, prefix length and value of the listing, fate, mode, packets, connections, answered, bytes in and out, first, last
+# addr, prefix length and value of the listing, fate, mode, packets, connections, answered, bytes in, out, first, last
 ReplaySource: TypeAlias = tuple[bytes, int, int, str, str, int, int, int, int, int, int, int]
 
 @final

@@ -145,8 +145,9 @@ def browser(url: str) -> Iterator[Browser]:
     # Not at the top: the libraries' licence keeps them out of processes with scapy, unless a browser is wanted.
     from playwright.sync_api import sync_playwright
 
+    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
     with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
             yield Browser(chromium, url)
         finally:

@@ -79,13 +79,13 @@ def navigation() -> list[tuple[str, str]]:
     return [link for link in NAVIGATION if link[0] in current_app.view_functions]
 
 
-def link(endpoint: str, **values: str) -> str:
+def link(endpoint: str, **values: Any) -> str:
     """Return what flask.url_for does, for templates: a page has a dozen of them, nearly always the same."""
     return _linked(request.script_root, endpoint, tuple(values.items()))
 
 
 @lru_cache(4096)
-def _linked(root: str, endpoint: str, values: tuple[tuple[str, str], ...]) -> str:
+def _linked(root: str, endpoint: str, values: tuple[tuple[str, Any], ...]) -> str:
     return url_for(endpoint, **dict(values))
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from spamcannibal import layout
 from spamcannibal.addr import around, covers, make_key, mask, split_key
-from spamcannibal.dnsbl.export import entry
 from spamcannibal.dnsbl.export.entry import Entry, Row, of_key, ordered
+from spamcannibal.dnsbl.export.entry import refused as refused_by
 from spamcannibal.dnsbl.export.tree import carved
 from spamcannibal.errors import Unavailable
 from spamcannibal.record import Change, Listing
@@ -34,7 +34,7 @@ EXPIRE_TURNS = 5
 _HOSTS = (4, 16)
 _SIZES = {4: (4, 5), 16: (16, 17)}
 
-refused = lru_cache(4096)(entry.refused)  # there are few table values, and listings by the million
+refused = lru_cache(4096)(refused_by)  # there are few table values, and listings by the million
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -70,7 +70,10 @@ def everything(store: Store) -> Iterator[Ban]:
         if len(key) in _HOSTS and refused(layout.listing_state(data)):
             yield ban_of(_entry(key, data))
     for size in (4, 16):
-        yield from _carved(_shaping(store, size))
+        for entry in _carved(_shaping(store, size)):
+            listing = store.get_key(entry.key) if entry.is_host else None
+            if listing is None or not refused(listing.state):  # else it was told above
+                yield ban_of(entry)
 
 
 def about(store: Store, key: bytes) -> Iterator[Ban]:
@@ -106,8 +109,7 @@ def since(store: Store, seq: int) -> Delta | None:
     keys = list(dict.fromkeys(change.key for change in changes))
     try:
         lengths = {size: before.past.lengths(size) for size in (4, 16)}
-        shaping = [key for key in keys if before.is_shaping(key) or after.is_shaping(key)]
-        regions = _apart(_region(key, lengths, (before, after)) for key in shaping)
+        regions = _apart(_regions(keys, lengths, (before, after)))
         hosts = [key for key in keys if len(key) in _HOSTS]
         return Delta(last, *differences(before.bans(hosts, regions), after.bans(hosts, regions)))
     except Unavailable:
@@ -131,17 +133,20 @@ class _Side:
         return listing_at(self._store, key, self._seq)
 
     def bans(self, hosts: Iterable[bytes], regions: Iterable[bytes]) -> dict[str, Ban]:
-        """Return the bans of hosts, and of networks in regions, by value."""
+        """Return the bans of hosts, and of networks in regions, by value; what is left of a network may be one host."""
         found: dict[str, Ban] = {}
-        for key in hosts:
-            change = self.change(key)
-            code = None if change is None else refused(change.state)
-            if change is not None and code:
-                ban = ban_of(of_key(key, code, listing=_listing(change)))
-                found[ban.value] = ban
         for region in regions:
-            found |= {ban.value: ban for ban in _carved(self._entries(region))}
-        return found
+            for entry in _carved(self._entries(region)):
+                ban = (self._host(entry.key) if entry.is_host else None) or ban_of(entry)
+                found[ban.value] = ban
+        bans = (ban for ban in map(self._host, hosts) if ban is not None)
+        return found | {ban.value: ban for ban in bans}
+
+    def _host(self, key: bytes) -> Ban | None:
+        """Return a host's own ban."""
+        change = self.change(key)
+        code = None if change is None else refused(change.state)
+        return ban_of(of_key(key, code, listing=_listing(change))) if change is not None and code else None
 
     def _entries(self, region: bytes) -> Iterator[Entry]:
         """Yield the networks and exceptions of a region in order."""
@@ -156,8 +161,8 @@ class _Side:
                 yield of_key(key, code, listing=_listing(change))
 
 
-def _carved(entries: Iterable[Entry]) -> Iterator[Ban]:
-    return (ban_of(entry) for entry in carved(entries) if entry.is_listed)
+def _carved(entries: Iterable[Entry]) -> Iterator[Entry]:
+    return (entry for entry in carved(entries) if entry.is_listed)
 
 
 def _shaping(store: Store, size: int) -> Iterator[Entry]:
@@ -200,16 +205,14 @@ def _end(region: bytes) -> bytes | None:
     return end.to_bytes(len(addr), "big") if end < 1 << (len(addr) * 8) else None
 
 
-def _region(key: bytes, lengths: Mapping[int, list[int]], sides: tuple[_Side, _Side]) -> bytes:
-    """Return the widest network around a key that was or is listed; itself if there is none."""
-    addr, plen = split_key(key)
-    for length in lengths[len(addr)]:
-        if length >= plen:
-            break
-        wider = make_key(mask(addr, length), length)
-        if any(side.change(wider) for side in sides):
-            return wider
-    return key
+def _regions(keys: Iterable[bytes], lengths: Mapping[int, list[int]], sides: tuple[_Side, _Side]) -> Iterator[bytes]:
+    """Yield the widest network around each key that was or is listed; a key alone only if it shapes a network."""
+    for key in keys:
+        addr, plen = split_key(key)
+        wider = (make_key(mask(addr, length), length) for length in lengths[len(addr)] if length < plen)
+        found = next((net for net in wider if any(side.change(net) for side in sides)), None)
+        if found is not None or any(side.is_shaping(key) for side in sides):
+            yield key if found is None else found
 
 
 def _apart(regions: Iterable[bytes]) -> list[bytes]:

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spamcannibal import __version__
-from spamcannibal.dnsbl.export import outlet
+from spamcannibal.dnsbl.export.outlet import HELP as OUTLET_HELP
+from spamcannibal.dnsbl.export.outlet import PREFIX as OUTLET_PREFIX
 from spamcannibal.dnsbl.metrics import family, labels
 from spamcannibal.web.metrics_facts import Fact
 from spamcannibal.web.metrics_words import HELP, PREFIX, Requests
 
 FILES_LIMIT, FILE_LIMIT_BYTES = 200, 1 << 20
 _TEXT = r'"(?:[^"\\\n]|\\["\\n])*"'
-_OUTLET_LINE = re.compile(rf"{outlet.PREFIX}([a-z_]+)(\{{(?:[a-z_]+={_TEXT},?)+\}}) (\S+)")
+_OUTLET_LINE = re.compile(rf"{OUTLET_PREFIX}([a-z_]+)(\{{(?:[a-z_]+={_TEXT},?)+\}}) (\S+)")
 
 Samples = dict[str, list[tuple[str, float]]]
 
@@ -30,7 +31,7 @@ def exposition(facts: Iterable[Fact], requests: Requests, metrics_dir: str) -> s
     parts = [*(line for name, found in samples.items() for line in family(PREFIX + name, HELP[name], found))]
     parts += _histogram(requests)
     for name, found in outlets(metrics_dir).items():
-        parts += family(outlet.PREFIX + name, outlet.HELP[name], found)
+        parts += family(OUTLET_PREFIX + name, OUTLET_HELP[name], found)
     return "".join(parts)
 
 
@@ -51,7 +52,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str, float]]:
         return
     for line in text.split("\n"):
         match = _OUTLET_LINE.fullmatch(line)
-        if match and match[1] in outlet.HELP:
+        if match and match[1] in OUTLET_HELP:
             try:
                 yield match[1], match[2], float(match[3])
             except ValueError:
