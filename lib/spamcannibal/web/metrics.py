@@ -9,14 +9,13 @@ import time
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.blueprints import BlueprintSetupState
 
-from spamcannibal.checks import LOCAL
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.web import api_callers
 from spamcannibal.web.api import TOOLS, problem_response
 from spamcannibal.web.api_problem import Problem
 from spamcannibal.web.app import here
 from spamcannibal.web.metrics_words import Requests
-from spamcannibal.web.tokens import is_within
+from spamcannibal.web.visitor import is_trusted
 
 blueprint = Blueprint("metrics", __name__)
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -60,13 +59,9 @@ def health() -> Response:
 
 def _check_caller() -> None:
     """Raise Problem unless the caller may read the figures."""
-    allowed = here().settings.api.metrics_from
     is_local = not request.remote_addr and "X-Forwarded-For" not in request.headers
-    if is_local and LOCAL in allowed:
-        return
-    if not is_local and is_within(g.visitor, [net for net in allowed if net != LOCAL]):
-        return
-    api_callers.caller(api_callers.bearer(), "metrics", "read")
+    if not is_trusted(None if is_local else g.visitor, here().settings.api.metrics_from):
+        api_callers.caller(api_callers.bearer(), "metrics", "read")
 
 
 def _begin() -> None:

@@ -16,14 +16,14 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from spamcannibal.addr import mask, parse_key, split_key
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.store.cabinet import Drawer
 from spamcannibal.store.env import Env
+from spamcannibal.web.visitor import is_trusted
 
 LIMIT = 1000
 SCOPES = ("read", "write", "admin", "bouncer", "metrics")
@@ -47,7 +47,7 @@ class Token(msgspec.Struct, frozen=True):
         return not set(scopes).isdisjoint(self.scopes)
 
     def is_from(self, addr: bytes) -> bool:
-        return not self.nets or is_within(addr, self.nets)
+        return not self.nets or is_trusted(addr, self.nets)
 
 
 class Tokens:
@@ -106,15 +106,6 @@ def name_in(secret: str) -> str:
 
 def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def is_within(addr: bytes, nets: Iterable[str]) -> bool:
-    """Tell whether an address lies in one of the prefixes."""
-    for text in nets:
-        net, plen = split_key(parse_key(text))
-        if len(net) == len(addr) and mask(addr, plen) == net:
-            return True
-    return False
 
 
 def scopes_of(words: Sequence[str]) -> tuple[str, ...]:
