@@ -41,7 +41,10 @@ SECTIONS = {
             "spamcannibal.commands.removal",
             "Show, approve or refuse requests to be taken off the list.",
         ),
-        "report": ("spamcannibal.commands.report", "Report what happened (daily, weekly), or sources of spam to their abuse contacts."),
+        "report": (
+            "spamcannibal.commands.report",
+            "Report what happened (daily, weekly), or sources of spam to their abuse contacts.",
+        ),
         "remote": ("spamcannibal.commands.remote", "Ask other people's blocklists about addresses, and test them."),
     },
     "This host": {
