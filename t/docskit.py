@@ -18,6 +18,7 @@ its own; what it can't have is in STUBS.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -151,7 +152,7 @@ def _commands(script: str) -> Iterator[tuple[int, str]]:
 
 
 def stubbed(command: str) -> str:
-    """A command as the machine can have it; each part of a list is one for itself."""
+    """A command as the machine can have it."""
     for pattern, (other, _) in STUBS.items():
         if re.fullmatch(pattern, command.strip()):
             return other
@@ -171,24 +172,25 @@ mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 ip link set lo up
+cp "$2" run/session
 exec chroot . bash /run/session
 """
 
 
-def carry_out(steps: list[Step], prepare: str, folder: Path, limit_s: float = 120) -> None:
+def carry_out(steps: list[Step], prepare: str, folder: Path, limit_s: float = 240) -> None:
     """Do the steps on a fresh machine that `prepare`, a script, has made ready; what came of them is noted in them."""
-    (folder / "session").write_text(_session(steps, prepare))
-    (folder / "enter").write_text(MACHINE.replace("exec chroot", f"cp {folder}/session run/session\nexec chroot"))
-    (folder / "mount").mkdir()
-    argv = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "bash", folder / "enter"]
-    with (folder / "out").open("wb") as out:
+    mount, session = folder / "mount", folder / "session"
+    mount.mkdir()
+    session.write_text(_session(steps, prepare))
+    argv = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "bash", "-c", MACHINE, "machine"]
+    with (folder / "out").open("wb") as out, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            [*map(str, argv), str(folder / "mount")],
+            [*argv, str(mount), str(session)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", check=False, timeout=limit_s,
         )  # fmt: skip
     printed = (folder / "out").read_text(errors="replace")
     assert "\x1e" in printed, f"the machine can't be had: {printed}"
-    for match in re.finditer(r"^\x1e(\d+)\n(.*?)\x1f\1 (\d+) (\S+)$", printed, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^\x1e(\d+)\n(.*?)\x1f\1 (\d+) (\d+)$", printed, re.MULTILINE | re.DOTALL):
         step = steps[int(match[1])]
         step.printed, step.ended, step.took_s = match[2], int(match[3]), int(match[4]) / 1e6
 
@@ -211,11 +213,8 @@ def _session(steps: list[Step], prepare: str) -> str:
             command = f"{LISTENING}\n{command}\n{_readiness(command)}"
         if step.host:
             command = f"ip netns exec {step.host} bash -c {_quoted(command)}"
-        began, ended = (
-            "began=${EPOCHREALTIME/./}",
-            f"printf '\\n\\x1f{number} %d %d\\n' $? $((${{EPOCHREALTIME/./}} - began))",
-        )
-        lines.append(f"printf '\\x1e{number}\\n'; {began}\n{command}\n{ended}")
+        lines.append(f"printf '\\x1e{number}\\n'; began=${{EPOCHREALTIME/./}}\n{command}")
+        lines.append(f"printf '\\n\\x1f{number} %d %d\\n' $? $((${{EPOCHREALTIME/./}} - began))")
     return "\n".join(lines) + "\n"
 
 
