@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_key
@@ -215,6 +215,7 @@ def test_who_was_silent_longest_is_forgotten_first():
     st.integers(1, 12),
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), max_size=80),
 )
+@example(2, [("c", 3), ("c", 2), ("b", 1), ("b", 4), ("a", 4), ("c", 1)])
 def test_every_reporter_has_his_share_of_the_room_whatever_others_say(room, said):
     tally = Tally(TERMS._replace(addresses=room))
     words = {name: [] for name in "abc"}

@@ -17,7 +17,7 @@ enum { ARRIVAL_ENDED = 0, ARRIVAL_SILENT = -1 };
 struct arrival {
     int fd; /* nonblocking, the caller's from now on */
     uint8_t addr[16];
-    unsigned addrlen; /* 0: a Unix socket's peer, or one that has gone already */
+    unsigned addrlen; /* 0: a Unix socket's peer */
     ssize_t size;     /* of what it said so far, or ARRIVAL_* */
 };
 

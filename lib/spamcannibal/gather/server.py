@@ -40,7 +40,6 @@ SWEEP_S = 0.2
 PAUSE_S = 0.1  # when the system has no more descriptors
 START_S = 10.0
 SHUTDOWN_S = 1.0
-LOCAL = Peer()
 
 
 class Log(Protocol):
@@ -170,13 +169,16 @@ class Server:
             self._pause(listener, self._accept, error)
             return
         self.counts["accepted"] += len(burst)
+        is_local = listener.family == socket.AF_UNIX
         replies: list[tuple[int, bytes]] = []
         talks: list[Conversation] = []
         for descriptor, addr, data in burst:
-            talk = Conversation(self.desk, Peer(addr) if addr else LOCAL)
-            reply = self.converse(talk, data) if data else b""
-            if data == b"":
+            talk = Conversation(self.desk, Peer(addr))
+            reply = b""
+            if data == b"" or not (addr or is_local):  # without an address it would pass for a local one
                 talk.end()
+            elif data:
+                reply = self.converse(talk, data)
             if talk.is_over:
                 replies.append((descriptor, reply))
                 talks.append(talk)

@@ -153,9 +153,9 @@ class Tally:
 
     def _forget(self, newest: str) -> None:
         """Forget a word: of whoever has most, the one he said longest ago, but not the newest of all, which is new."""
-        name, most = newest, len(self._reporters[newest].words) - 1
+        name, most = newest, len(self._reporters[newest].words)
         for other, reporter in self._reporters.items():
-            if len(reporter.words) > most:
+            if len(reporter.words) > most or (name == newest and len(reporter.words) == most):
                 name, most = other, len(reporter.words)
         key, _ = self._reporters[name].words.popitem(last=False)
         self._words -= 1
