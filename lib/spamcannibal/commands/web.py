@@ -130,7 +130,7 @@ def cgi() -> None:
     if os.environ.get("PATH_INFO", "") in ("", "/"):
         os.environ["PATH_INFO"] = os.environ.get("SPAMCANNIBAL_ROOT", "/")
     try:
-        app = _application()
+        app = _application(os.environ["PATH_INFO"])
     except SpamCannibalError as error:
         print(f"spamcannibal: {error}", file=sys.stderr)
         sys.stdout.write("Status: 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 30\r\n\r\n")
@@ -143,11 +143,11 @@ _made: list[Any] = []
 _lock = threading.Lock()
 
 
-def _application() -> Any:
+def _application(path: str | None = None) -> Any:
     with _lock:
         if not _made:
             settings = load(None, os.environ)
-            _made.append(create_app(make_site(settings, EventLog(sys.stderr, settings.log.format))))
+            _made.append(create_app(make_site(settings, EventLog(sys.stderr, settings.log.format)), path))
         return _made[0]
 
 

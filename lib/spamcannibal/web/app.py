@@ -5,12 +5,12 @@ text of an error holds more than its reason, and whatever goes wrong is a page w
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
-from flask import Flask, Response, current_app, g, jsonify, render_template, request, url_for
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, render_template, request, url_for
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from spamcannibal.errors import AddrError, Replaced, SpamCannibalError, StoreError, Unavailable
@@ -42,11 +42,8 @@ UNLIMITED = ("static", "metrics.health")
 OWN_RATES = ("api", "bouncer", "metrics")  # parts that count by token, and by address only without one
 
 
-def create_app(site: Site) -> Flask:
-    """Return the application of a site."""
-    # Imported here, so that whoever needs one of these modules does not load all.
-    from spamcannibal.web import activity, admin, api, bouncer, home, lookup, metrics, policy, removal
-
+def create_app(site: Site, path: str | None = None) -> Flask:
+    """Return the application of a site; for the one request of a CGI server, only what its `path` needs."""
     app = Flask(__name__)
     app.extensions["site"] = site
     app.config.update(
@@ -57,8 +54,8 @@ def create_app(site: Site) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    for part in (home, lookup, removal, policy, activity, admin, api, bouncer, metrics):
-        app.register_blueprint(part.blueprint)
+    for blueprint in _blueprints(path):
+        app.register_blueprint(blueprint)
     limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
     app.before_request(_admit(site, limiter))
     app.after_request(_harden)
@@ -67,6 +64,25 @@ def create_app(site: Site) -> Flask:
     app.register_error_handler(SpamCannibalError, cast("Callable[[Any], Any]", _fail))
     app.register_error_handler(Exception, _fault)
     return app
+
+
+def _blueprints(path: str | None) -> Iterator[Blueprint]:
+    """Yield the parts, imported here: public pages, which link to each other, and what stands for itself."""
+    from spamcannibal.web import activity, home, lookup, policy, removal
+
+    yield from (part.blueprint for part in (home, lookup, removal, policy, activity))
+    if path is None or path.startswith("/admin"):
+        from spamcannibal.web import admin
+
+        yield admin.blueprint
+    if path is None or path.startswith(("/api", "/v1")):
+        from spamcannibal.web import api, bouncer
+
+        yield from (api.blueprint, bouncer.blueprint)
+    if path is None or path.startswith(("/metrics", "/healthz")):
+        from spamcannibal.web import metrics
+
+        yield metrics.blueprint
 
 
 def here() -> Site:
