@@ -23,9 +23,10 @@ from spamcannibal.removal import Request
 from spamcannibal.store.activity import Activity
 from spamcannibal.store.removals import Removals
 from spamcannibal.web import bouncer_feed
+from spamcannibal.web.app import create_app
 from spamcannibal.web.metrics_facts import count_changes
 from spamcannibal.web.metrics_words import BUCKETS_S, HELP, PREFIX, Requests, kind_of
-from webkit import NOW
+from webkit import NOW, make_site
 
 CONF = Path(__file__).parent.parent / "conf"
 NEAR = {"X-Forwarded-For": "127.0.0.1"}
@@ -232,6 +233,14 @@ def _python():
     import platform
 
     return platform.python_version()
+
+
+def test_the_part_stands_alone_as_a_cgi_request_has_it(tmp_path):
+    with make_site(tmp_path / "store") as site:
+        web = create_app(site, "/metrics").test_client()
+        assert value(samples(web.get("/metrics").text), "web_waiting") == 0
+        assert web.get("/metrics", headers=FAR).json["type"] == "/api/v1/problems/unauthorized"
+        assert web.get("/metrics", headers=FAR | {"Authorization": f"Bearer {make_token(site, 'p', 'metrics')}"}).text
 
 
 def test_health_is_not_limited_and_opens_nothing(tmp_path):

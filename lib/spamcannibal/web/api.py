@@ -26,6 +26,7 @@ from spamcannibal.web.tokens import SOURCE
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 TOOLS = "api_tools"
+PROBLEMS_PATH = "/api/v1/problems/"  # not by url_for: a CGI request for /metrics has no other part
 
 
 def _set_up(state: BlueprintSetupState) -> None:
@@ -33,7 +34,6 @@ def _set_up(state: BlueprintSetupState) -> None:
     app = state.app
     settings: Settings = app.extensions["site"].settings
     app.extensions[TOOLS] = tools(settings)
-    app.extensions["token_limiter"] = api_callers.new_limiter()
 
 
 def tools(settings: Settings) -> Tools:
@@ -108,7 +108,7 @@ def problem_response(problem: Problem) -> Response:
     """Return an error's answer."""
     _, title, _ = PROBLEMS[problem.kind]
     members: dict[str, Any] = {
-        "type": url_for("api.explainProblem", kind=problem.kind),
+        "type": f"{request.script_root}{PROBLEMS_PATH}{problem.kind}",
         "title": title,
         "status": problem.status,
         "detail": problem.detail,

@@ -37,7 +37,7 @@ def caller(secret: str, *scopes: str) -> Caller:
             raise _unknown("the token is not known, or its time is over" if secret else "a token is needed")
         return NOBODY
     name, token = found
-    _spend(name.encode(), current_app.extensions["token_limiter"], _cost(token))
+    _spend(name.encode(), _limiter(), _cost(token))
     if not token.is_from(g.visitor):
         raise Problem("forbidden", f"token {name}: may not be used from this address")
     if scopes and not token.may(*scopes):
@@ -45,9 +45,10 @@ def caller(secret: str, *scopes: str) -> Caller:
     return Caller(name, token.scopes)
 
 
-def new_limiter() -> Limiter:
-    """Return the limiter of tokens."""
-    return Limiter(RATE, 2000)
+def _limiter() -> Limiter:
+    """Return the limiter of tokens, which all parts of the application share."""
+    limiter: Limiter = current_app.extensions.setdefault("token_limiter", Limiter(RATE, 2000))
+    return limiter
 
 
 def _cost(token: Token) -> float:

@@ -41,7 +41,8 @@ def show() -> Response:
     except SpamCannibalError as error:
         site.log.emit("WEB", path=request.path, why=str(error))
         found = [Fact("store_up", {}, 0)]
-    found.append(Fact("web_waiting", {}, current_app.extensions[TOOLS].places.taken))
+    tools = current_app.extensions.get(TOOLS)  # none in a CGI request
+    found.append(Fact("web_waiting", {}, tools.places.taken if tools else 0))
     requests = current_app.extensions[REQUESTS]
     return Response(exposition(found, requests, site.settings.api.metrics_dir), content_type=TEXT)
 
