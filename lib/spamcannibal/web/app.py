@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, render_template, request, url_for
+from jinja2 import BytecodeCache, FileSystemBytecodeCache
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from spamcannibal.errors import AddrError, Replaced, SpamCannibalError, StoreError, Unavailable
@@ -54,6 +55,8 @@ def create_app(site: Site, path: str | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.jinja_env.filters.update(inert=inert, inert_lines=inert_lines, when=when)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    if path is not None:
+        app.jinja_env.bytecode_cache = _compiled()
     for blueprint in _blueprints(path):
         app.register_blueprint(blueprint)
     limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
@@ -64,6 +67,17 @@ def create_app(site: Site, path: str | None = None) -> Flask:
     app.register_error_handler(SpamCannibalError, cast("Callable[[Any], Any]", _fail))
     app.register_error_handler(Exception, _fault)
     return app
+
+
+def _compiled() -> BytecodeCache | None:
+    """Return where a CGI request finds templates compiled by the one before: a folder that only its user can enter.
+
+    jinja2 makes it, and raises if somebody else could have written there.
+    """
+    try:
+        return FileSystemBytecodeCache()
+    except (OSError, RuntimeError):
+        return None
 
 
 def _blueprints(path: str | None) -> Iterator[Blueprint]:
