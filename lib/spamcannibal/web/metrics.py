@@ -15,7 +15,7 @@ from spamcannibal.web.api import TOOLS, problem_response
 from spamcannibal.web.api_problem import Problem
 from spamcannibal.web.app import here
 from spamcannibal.web.metrics_words import Requests
-from spamcannibal.web.visitor import is_trusted
+from spamcannibal.web.visitor import is_local, is_trusted
 
 blueprint = Blueprint("metrics", __name__)
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -60,8 +60,8 @@ def health() -> Response:
 
 def _check_caller() -> None:
     """Raise Problem unless the caller may read the figures."""
-    is_local = not request.remote_addr and "X-Forwarded-For" not in request.headers
-    if not is_trusted(None if is_local else g.visitor, here().settings.api.metrics_from):
+    is_nearby = is_local(request.remote_addr) and "X-Forwarded-For" not in request.headers
+    if not is_trusted(None if is_nearby else g.visitor, here().settings.api.metrics_from):
         api_callers.caller(api_callers.bearer(), "metrics", "read")
 
 

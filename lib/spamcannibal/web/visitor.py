@@ -13,7 +13,7 @@ NOBODY = bytes(4)
 def visitor(remote: str | None, forwarded: str, proxies: Sequence[str]) -> bytes:
     """Return the packed address of who asks; NOBODY if even the peer's can't be read.
 
-    `remote` is the peer's address ("" or None on a Unix socket), `forwarded` the X-Forwarded-For field. Read from the
+    `remote` is the peer's address (on a Unix socket: none), `forwarded` the X-Forwarded-For field. Read from the
     right: as long as an address is a trusted proxy's, the one before it counts; a field that can't be read ends there.
     """
     addr = _addr(remote or "")
@@ -34,6 +34,11 @@ def is_trusted(addr: bytes | None, proxies: Sequence[str]) -> bool:
     if addr is None:
         return LOCAL in proxies
     return any(_holds(_net(text), addr) for text in proxies if text != LOCAL)
+
+
+def is_local(remote: str | None) -> bool:
+    """Tell whether a peer has no address: it came by a Unix socket, of which waitress says "localhost"."""
+    return _addr(remote or "") is None
 
 
 def neighbourhood(addr: bytes) -> bytes:
