@@ -529,3 +529,17 @@ def test_a_refusal_on_the_command_line(queued, monkeypatch):
     monkeypatch.setattr("time.time", lambda: NOW)
     done = CliRunner().invoke(main.cli, ["-c", str(path), "removal", "refuse", id_, "--json"], catch_exceptions=False)
     assert (done.exit_code, json.loads(done.stdout)[0]["state"]) == (0, "refused")
+
+
+def test_the_log_of_a_fault_names_no_address_of_a_request(tmp_path):
+    with make_site(tmp_path / "store") as site:
+
+        def opened():
+            raise Unavailable("the disk is full")
+
+        site.opened, log = opened, site.log
+        for page in ("request", "confirm"):
+            assert client(site).post(f"/removal/{page}/f00dsecret").status_code == 503
+        lines = log._stream.getvalue()
+        assert lines.count("status=503") == 2
+        assert "f00dsecret" not in lines

@@ -167,7 +167,7 @@ def _fail(error: SpamCannibalError) -> Response:
         return _problem(HTTPStatus.BAD_REQUEST, str(error))
     if isinstance(error, StoreError | Unavailable):
         site.is_over = site.is_over or isinstance(error, Replaced)
-        site.log.emit("WEB", path=request.path, status=503, why=str(error))
+        site.log.emit("WEB", path=_path(), status=503, why=str(error))
         answer = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not available now. Please try again later.")
         answer.headers["Retry-After"] = str(RETRY_S)
         return answer
@@ -176,8 +176,13 @@ def _fail(error: SpamCannibalError) -> Response:
 
 def _fault(error: Exception) -> Response:
     """Answer a bug of ours: the one boundary of a request."""
-    here().log.emit("WEB", path=request.path, status=500, why=f"a fault: {type(error).__name__}: {error}")
+    here().log.emit("WEB", path=_path(), status=500, why=f"a fault: {type(error).__name__}: {error}")
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. It was written to the log.")
+
+
+def _path() -> str:
+    """Return the path for the log: of a page of removal its form, as its address is the visitor's secret."""
+    return request.url_rule.rule if request.url_rule and request.blueprint == "removal" else request.path
 
 
 def _problem(status: int, why: str) -> Response:
