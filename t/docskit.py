@@ -171,6 +171,9 @@ mount --rbind /dev dev
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
+# The checkout may lie below one of these, or on a file system of its own.
+mkdir -p "$1"/up-of-it "$1"/work-of-it ".$3"
+mount -t overlay overlay -o "lowerdir=$3,upperdir=$1/up-of-it,workdir=$1/work-of-it" ".$3"
 ip link set lo up
 cp "$2" run/session
 exec chroot . bash /run/session
@@ -185,7 +188,7 @@ def carry_out(steps: list[Step], prepare: str, folder: Path, limit_s: float = 24
     argv = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "bash", "-c", MACHINE, "machine"]
     with (folder / "out").open("wb") as out, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(
-            [*argv, str(mount), str(session)],
+            [*argv, str(mount), str(session), str(ROOT)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", check=False, timeout=limit_s,
         )  # fmt: skip
     printed = (folder / "out").read_text(errors="replace")
