@@ -177,7 +177,11 @@ def fcgiwrap(folder: Path, uid: int) -> Iterator[str]:
     text = adapted(
         "nginx-cgi.conf",
         folder,
-        **{"listen 80": f"listen 127.0.0.1:{port}", "unix:/run/fcgiwrap.socket": f"unix:{wrap}/socket"},
+        **{
+            "listen 80": f"listen 127.0.0.1:{port}",
+            "unix:/run/fcgiwrap.socket": f"unix:{wrap}/socket",
+            "/var/log/nginx/access.log": f"{folder}/access.log",
+        },
     )
     argv = (*as_user(uid), "fcgiwrap", "-s", f"unix:{wrap}/socket")
     with running(*argv, ready=lambda: is_served(wrap / "socket")), nginx(folder, text, port):
@@ -245,6 +249,9 @@ def test_cgi_under_nginx_and_fcgiwrap_for_one_who_may_write(house: Path) -> None
         assert "This address is not listed" in ask(f"{base}/cannibal.cgi/lookup/{LISTED}").text
         # The server's own limit, and ours where it has none.
         assert ask(f"{base}/cannibal.cgi/removal", b"x" * 300_000).status == 413
+        logged = (house / "access.log").read_text()
+        assert "/lookup/" in logged
+        assert "/removal/request/" not in logged
         check_broken(base, house)
 
 
