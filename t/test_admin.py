@@ -21,6 +21,7 @@ from spamcannibal.web.csrf import token
 from spamcannibal.web.pasted import key_text, read_pasted
 from spamcannibal.web.pointers import Pointers
 from spamcannibal.web.removal_post import removals
+from spamcannibal.web.signin import SignIn
 from spamcannibal.web.users import ROLES, Role
 from storekit import check_whole
 from webkit import NOW, client, make_site
@@ -158,6 +159,19 @@ def test_logout_ends_the_session_also_for_who_kept_the_cookie(site):
     assert browser.post("/admin/logout").status_code == 303
     assert browser.secret == ""
     assert thief.get("/admin/").status_code == 303
+
+
+def test_waiting_does_not_tell_which_names_there_are(site):
+    for name in ("alice", "bob"):
+        users(site).add(name, "viewer", PASSWORD, NOW)
+    door = SignIn(site)
+    other = next(name for name in ("somebody", "anybody") if door._mark(name) != door._mark("nobody"))
+    for name in ("nobody", "alice"):
+        browser = Browser(site)
+        answers = [browser.log_in(name, "wrong password").status_code for _ in range(7)]
+        assert answers == [403] * 5 + [429] * 2
+    assert Browser(site).log_in(other, "wrong password").status_code == 403
+    assert Browser(site).log_in("bob", "wrong password").status_code == 403
 
 
 def test_guessing_is_answered_alike_then_has_to_wait(site):

@@ -4,6 +4,7 @@ A try is counted as failed before anything is looked at, and forgotten if it suc
 one after the other. Wrong name, wrong password and wrong code are one and the same answer, and take as long.
 """
 
+import hmac
 import math
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from spamcannibal.web.users import User, Users, digest, is_name
 LIMIT = 20_000
 PAGE_LIMIT = 100
 SHARED = "*"
-NOBODY = "?"  # stands for all names that no user has: what is tried is not kept, it may be a password
+MARK = 3  # digits that are kept of a name that no user has: it may be a password
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class SignIn:
         now = self._site.clock()
         user = self.users.get(tried.name)
         place, is_known = _place(user, tried)
-        wait_s = self._admit(f"{tried.name if user else NOBODY} {place}", is_known, now)
+        mark = self._mark(tried.name)  # of a user, too: it takes as long
+        wait_s = self._admit(f"{tried.name if user else mark} {place}", is_known, now)
         if wait_s:
             return self._refuse(tried, user, "locked", wait_s)
         if not self._proves(user, tried, now) or user is None:
@@ -97,6 +99,14 @@ class SignIn:
             return math.ceil(60 / self._site.settings.admin.tries_per_minute)
         self._counts.change(id_, count, now, now + lockout.FORGET_S + self._lock.max_s)
         return math.ceil(waits[-1])
+
+    def _mark(self, name: str) -> str:
+        """Return what stands for a name that no user has, so that it is locked as a user's is.
+
+        Too short to tell what was tried; and nobody knows which names share one, who does not know all hashes.
+        """
+        key = "".join(user.password for _, user in self.users.all()).encode()
+        return "?" + hmac.digest(key, name.encode("utf-8", "replace"), "sha256").hex()[:MARK]
 
     def _pass_gate(self, now: float) -> bool:
         passed: list[bool] = []
