@@ -398,11 +398,12 @@ def test_the_listings_may_be_those_of_a_time_or_of_a_file(run: Callable[..., Any
     then = json.loads(run("replay", path, "--at", "#1", "--json").stdout)
     assert (then["dropped"], then["shadowed"], then["unlisted"]) == (1, 0, 1)
     assert json.loads(run("replay", path, "--at", "1970-01-01", "--json").stdout)["unlisted"] == 2
-    (tmp_path / "drop.txt").write_text("203.0.113.0/24 # drop\n!203.0.113.9\nnonsense\n")
+    (tmp_path / "drop.txt").write_text("203.0.113.0/24 # drop\n!203.0.113.9\nnonsense\n0.0.0.0/0\n")
     result = run("replay", path, "--listings", tmp_path / "drop.txt", "--json")
     said = json.loads(result.stdout)
     assert [(row["entry"], row["listed_by"]) for row in said["sources"]] == [("203.0.113.0/24", "drop.txt")]
-    assert "line 3" in result.stderr
+    assert "line 3" in result.stderr and "line 4: 0.0.0.0/0 must never be listed" in result.stderr
+    assert result.exit_code == 4 and said["unlisted"] == 1
     with pytest.raises(SpamCannibalError, match="nothing is listed"):
         run("replay", path, "--listings", "/dev/null")
     assert run("replay", path, "--listings", "x", "--at", "1h").exit_code == 2

@@ -321,6 +321,12 @@ def test_feeding_the_same_logs_twice_counts_them_once(site: Path) -> None:
     store.close()
 
 
+def test_logs_without_accepted_mail_are_not_taken_for_a_policy_without_cost(site: Path) -> None:
+    (site / "foreign").write_bytes(bytes(range(256)) * 8)
+    assert "NO ACCEPTED MAIL" in run(site, "replay", "--lists", site / "foreign").stdout
+    assert "NO ACCEPTED MAIL" not in run(site, "replay", "--lists", *logs(site)).stdout
+
+
 def test_damage_is_told_with_exit_4_and_nothing_is_kept(site: Path) -> None:
     files = logs(site)
     files[1].write_bytes(files[1].read_bytes()[:-12])

@@ -12,7 +12,8 @@ import msgspec
 from spamcannibal.addr import format_key, listing_key
 from spamcannibal.commands.common import open_store, printable, progress
 from spamcannibal.commands.moments import journal_number, moment
-from spamcannibal.errors import SpamCannibalError
+from spamcannibal.errors import NeverListed, SpamCannibalError
+from spamcannibal.neverfile import LazyGuard
 from spamcannibal.record import EXCLUDED, PROVEN_CODE, Change, Mode, table_value
 from spamcannibal.settings import Settings
 from spamcannibal.tables import Tables
@@ -29,12 +30,16 @@ listings_option = click.option(
 
 
 class Against(msgspec.Struct):
-    """The tables, and where to find who listed what: the database and its journal number, or the file."""
+    """The tables, and where to find who listed what: the database and its journal number, or the file.
+
+    `left` counts the file's lines that could not be listed.
+    """
 
     tables: Tables
     store: "Store | None" = None
     seq: int = 0
     name: str = ""
+    left: int = 0
 
     def change(self, key: bytes) -> Change | None:
         """Return the change that made an entry what it is, None if a file says so."""
@@ -79,25 +84,29 @@ def _of_store(store: "Store", at_ms: int | None) -> Against:
 def _of_file(settings: Settings, path: str) -> Against:
     from spamcannibal.feeds import LINE_LIMIT, Broken, read
 
-    tables, broken = Tables(), 0
+    tables, left, guard = Tables(), 0, LazyGuard(settings)
     plain, excepted = (table_value(PROVEN_CODE, Mode.DEFAULT, flags) for flags in (0, EXCLUDED))
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as file:
             for entry in read(iter(partial(file.readline, LINE_LIMIT + 2), "")):
-                if isinstance(entry, Broken):
-                    broken += 1
-                    if broken <= BROKEN_TOLD:
-                        click.echo(printable(f"{path}: line {entry.line}: {entry.reason}"), err=True)
-                    continue
-                key = listing_key(entry.key, settings.guard.v6_prefix) if len(entry.key) in (4, 16) else entry.key
-                tables.set(key, excepted if entry.is_exception else plain)
+                reason = entry.reason if isinstance(entry, Broken) else ""
+                if not isinstance(entry, Broken):
+                    key = listing_key(entry.key, settings.guard.v6_prefix) if len(entry.key) in (4, 16) else entry.key
+                    try:
+                        guard.check(key)
+                        tables.set(key, excepted if entry.is_exception else plain)
+                    except NeverListed as error:
+                        reason = str(error)
+                left += bool(reason)
+                if reason and left <= BROKEN_TOLD:
+                    click.echo(printable(f"{path}: line {entry.line}: {reason}"), err=True)
     except OSError as error:
         raise SpamCannibalError(f"--listings: can't read {path}: {error.strerror}") from None
-    if broken > BROKEN_TOLD:
-        click.echo(f"… and {broken - BROKEN_TOLD} more lines", err=True)
+    if left > BROKEN_TOLD:
+        click.echo(f"… and {left - BROKEN_TOLD} more lines", err=True)
     if not len(tables):
         raise SpamCannibalError(f"--listings: nothing is listed in {path}")
-    return Against(tables, name=Path(path).name)
+    return Against(tables, name=Path(path).name, left=left)
 
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
     for `list shadow` and `list promote`, in place of what was noted before: give it all the logs there are. An entry
     that would have refused accepted mail stays marked. Of one entry 10,000 clients and 1,000 senders are told apart.
 
-    Exit 0 done, 4 a file is damaged, or holds what can't be read: figures are of the rest; 65 no capture.
+    Exit 0 done, 4 a file is damaged, or holds what can't be read or listed: figures are of the rest; 65 no capture.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
         if rows:
             click.echo()
             emit(rows, SOURCE_COLUMNS)
-    ctx.exit(PARTIAL if read.damage or read.links else 0)
+    ctx.exit(PARTIAL if read.damage or read.links or found.left else 0)
 
 
 def _lines(told: dict[str, Any]) -> Iterator[str]:

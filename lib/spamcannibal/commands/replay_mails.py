@@ -59,7 +59,7 @@ def replay_mails(settings: Settings, files: Sequence[str], keep: bool, options: 
         click.echo(json.dumps({**told, "sources": [plain(row) for row in sources], "entries": shown}, indent=2))
     else:
         _print(told, sources, entries[:limit])
-    return PARTIAL if read.damage else 0
+    return PARTIAL if read.damage or found.left else 0
 
 
 def _count(found: Against, settings: Settings, files: Sequence[str], ports: Sequence[int]) -> tuple[Cost, Read]:
@@ -170,6 +170,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"shadow listings would refuse {told['shadow_mails']} more"
     yield f"spoke against clients {told['rejects']} times"
+    if not mails:
+        yield "NO ACCEPTED MAIL was found, so this says nothing of the cost: are these logs of a mail server?"
     if read["undated"]:
         yield f"{read['undated']} mails had no time that is understood; they count as of now"
     if read["forgotten"]:
