@@ -157,6 +157,15 @@ def test_users_and_folders_are_there(booted: Machine) -> None:
     assert named["follow"] == "spamcannibal-follow"
 
 
+def test_web_servers_can_run_the_cgi_scripts(booted: Machine) -> None:
+    for name in ("cannibal.cgi", "spam_report.cgi"):
+        booted.run("test", "-x", f"/usr/share/spamcannibal/cgi-bin/{name}")
+    text = (booted.root / "usr/share/spamcannibal/conf/web/lighttpd.conf").read_text()
+    python = re.search(r'"\.cgi" => "([^"]+)"', text)
+    assert python, text
+    booted.run(python[1], "-c", "import spamcannibal.commands.web")
+
+
 def test_completion_and_manual_are_those_of_the_program(booted: Machine) -> None:
     share = booted.root / "usr/share"
     for shell, place in (
