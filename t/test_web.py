@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr
-from spamcannibal.errors import Replaced, Unavailable
+from spamcannibal.errors import ConfigError, Replaced, Unavailable
 from spamcannibal.web.inert import inert, inert_lines
 from spamcannibal.web.limits import Limiter
 from spamcannibal.web.visitor import NOBODY, neighbourhood, visitor
@@ -65,7 +65,7 @@ def test_a_body_that_is_too_long_is_refused(site):
     assert answer.status_code in (405, 413)
 
 
-@pytest.mark.parametrize("error", [Unavailable("later"), Replaced("gone")])
+@pytest.mark.parametrize("error", [Unavailable("later"), Replaced("gone"), ConfigError("no such directory")])
 def test_a_store_that_is_away_is_a_page_that_says_so(site, error):
     web = client(site)
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, current_app, g, jsonify, render_te
 from jinja2 import BytecodeCache, FileSystemBytecodeCache
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
-from spamcannibal.errors import AddrError, Replaced, SpamCannibalError, StoreError, Unavailable
+from spamcannibal.errors import AddrError, ConfigError, Replaced, SpamCannibalError, StoreError, Unavailable
 from spamcannibal.rows import when
 from spamcannibal.web import visitor
 from spamcannibal.web.inert import inert, inert_lines
@@ -165,7 +165,7 @@ def _fail(error: SpamCannibalError) -> Response:
     site = here()
     if isinstance(error, AddrError):
         return _problem(HTTPStatus.BAD_REQUEST, str(error))
-    if isinstance(error, StoreError | Unavailable):
+    if isinstance(error, StoreError | Unavailable | ConfigError):
         site.is_over = site.is_over or isinstance(error, Replaced)
         site.log.emit("WEB", path=_path(), status=503, why=str(error))
         answer = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not available now. Please try again later.")
