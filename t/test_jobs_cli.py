@@ -250,7 +250,7 @@ def test_sigterm_ends_a_run_in_order(store, settings, configure, tmp_path):
 
 def test_the_crontab_names_launchers_that_are_shipped():
     lines = [line.split() for line in (ROOT / "cron" / "crontab").read_text().splitlines()]
-    named = [words[-1] for words in lines if len(words) > 6 and words[0] != "#"]
+    named = [words[-1] for words in lines if len(words) > 6 and not words[0].startswith("#")]
     assert named == ["sc_BLcheck", "sc_BLpreen", "sc_cleanup"]
     for name, job in zip(named, JOBS, strict=True):
         path = ROOT / "cron" / name

@@ -8,6 +8,7 @@ again that is logged too (RECOVERED). This is the boundary that keeps the packet
 worker that is not urgent leaves the processors to the packets by its niceness.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -50,7 +51,9 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         me = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, me, max(self.niceness, os.getpriority(os.PRIO_PROCESS, me)))
+        # A system call filter may forbid it; the chores matter more than their manners.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, me, max(self.niceness, os.getpriority(os.PRIO_PROCESS, me)))
         for chore in self.chores:
             chore.due = time.monotonic() + chore.every_s
         while not self._stopping.is_set():
