@@ -168,7 +168,8 @@ def _fail(error: SpamCannibalError) -> Response:
     if isinstance(error, StoreError | Unavailable | ConfigError):
         site.is_over = site.is_over or isinstance(error, Replaced)
         site.log.emit("WEB", path=_path(), status=503, why=str(error))
-        answer = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not available now. Please try again later.")
+        what = "This service" if isinstance(error, ConfigError) else "The database"
+        answer = _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{what} is not available now. Please try again later.")
         answer.headers["Retry-After"] = str(RETRY_S)
         return answer
     return _problem(HTTPStatus.BAD_REQUEST, str(error))
