@@ -90,7 +90,10 @@ def test_a_ranking_that_overflows_keeps_the_sum_and_tells_at_least(parts):
     assert list(ranking.rows.values()) == sorted(ranking.rows.values(), reverse=True)
 
 
-@given(st.lists(st.lists(st.builds(Hold, st.binary(min_size=4, max_size=4), st.just(0), numbers, st.just(1)), max_size=HOLDS * 2), max_size=3))  # fmt: skip  # noqa: E501
+holdings = st.builds(Hold, st.binary(min_size=4, max_size=4), st.just(0), numbers, st.just(1))
+
+
+@given(st.lists(st.lists(holdings, max_size=HOLDS * 2), max_size=3))
 @settings(max_examples=25)
 def test_the_longest_holdings_are_the_same_however_they_were_added(parts):
     every = [hold for part in parts for hold in part]

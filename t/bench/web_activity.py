@@ -59,7 +59,7 @@ def measure_activity(folder: Path, changes: int, rounds: int = 9) -> dict[str, f
 
 def ask(client: object) -> float:
     began = time.perf_counter()
-    answer = client.get(f"/activity?days={DAYS}")  # type: ignore[attr-defined]
+    answer = client.get(f"/activity?days={DAYS}")
     took_ms = (time.perf_counter() - began) * 1000
     if answer.status_code != 200 or answer.text.count("<svg") != 5:
         raise SystemExit(f"/activity: {answer.status_code}")
@@ -68,7 +68,7 @@ def ask(client: object) -> float:
 
 def site_of(settings: Settings, store: Store) -> Site:
     log = EventLog(io.StringIO(), limit_per_s=0)
-    return Site(settings, lambda: store, zone_kinds(settings), None, None, log)  # type: ignore[arg-type]
+    return Site(settings, lambda: store, zone_kinds(settings), None, None, log)
 
 
 def fill_journal(store: Store, changes: int, now: float) -> None:

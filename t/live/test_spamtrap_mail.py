@@ -159,9 +159,9 @@ def test_who_writes_to_a_trap_is_listed_with_evidence_and_nobody_else_is_served(
     (piece,) = trap.await_listing("2001:db8:77::ffff")  # of the same /64
     assert b"Subject: six" in piece.body and b"\n.hidden dot" in piece.body
 
-    for source in (NEVER, WHITE):
+    for count, source in enumerate((NEVER, WHITE), 1):
         assert "550 5.7.1" in trap.swaks("x@trap.example", source=source)
-        wait_for(lambda: trap.log.count("what=spared") == 1 + (source == WHITE), "the trap spares it", 30)  # noqa: B023
+        wait_for(lambda count=count: trap.log.count("what=spared") == count, "the trap spares it", 30)
         assert trap.answers(source) == ""
 
     settings = trap.path / "sc.toml"

@@ -6,6 +6,7 @@ import pwd
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,9 @@ def problems(settings: Settings) -> Iterator[str]:
     looks.append(("follow", "follow.key_file: ", _key_look(follow.key_file)))
     for peer in share.peer:
         looks.append(("share", f"share.peer ({peer.name}).key_file: ", _key_look(peer.key_file)))
-        looks.append(("share", "", lambda peer=peer: client_tls(peer)))  # type: ignore[misc]
-    users = {
-        "gather": gather.user,
-        "follow": "",
-        "share": share.user,
-    }  # follow reads its key before it becomes its user
+        looks.append(("share", "", partial(client_tls, peer)))
+    # follow reads its key before it becomes its user.
+    users = {"gather": gather.user, "follow": "", "share": share.user}
     for section, user in users.items():
         try:
             with _acting(user, f"{section}.user"):

@@ -127,7 +127,7 @@ def _send(settings: Settings, wanted: Wanted, title: str, made: tuple[Facts, lis
     mail = EmailMessage(policy=SMTP)
     mail["From"] = activity.sender
     mail["To"] = ", ".join(activity.recipients)
-    mail["Subject"] = f"{title}, {when(facts.until_s * 1000 - 1)[:10]}"  # type: ignore[index]
+    mail["Subject"] = f"{title}, {str(when(facts.until_s * 1000 - 1))[:10]}"
     mail["Date"] = formatdate(facts.now_ms / 1000)
     mail["Message-ID"] = f"<{uuid.uuid4()}@{activity.sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"

@@ -64,7 +64,8 @@ def _draw(axes: Any, section: Section, when: When) -> None:
             axes.bar(places, heights, bottom=below, label=column.name, **look)
             below = [one + more for one, more in zip(below, heights, strict=True)]
         else:
-            values = [float("nan") if row[number] is None else float(row[number]) for row in rows]  # type: ignore[arg-type]
+            cells = (row[number] for row in rows)
+            values = [float("nan") if cell is None else float(cell) for cell in cells]
             axes.plot(
                 places, values, ls=DASHES[series], marker=MARKS[series], ms=3, lw=1.1, color="black", label=column.name
             )

@@ -10,7 +10,7 @@ plain http they are not Secure, and this is allowed on the host itself only: els
 
 from typing import Any
 
-from flask import Response, g, redirect, request, url_for
+from flask import Response, g, make_response, redirect, request, url_for
 from werkzeug.exceptions import Forbidden, MethodNotAllowed, NotFound, Unauthorized
 
 from spamcannibal.addr import covers, format_addr, parse_addr, parse_key
@@ -198,7 +198,7 @@ def _check_right(least: Role | None) -> Response | None:
     if visit is None:
         if request.method in SAFE and not wants_json():
             path = request.full_path.rstrip("?")
-            return redirect(url_for("admin.login", next=path if len(path) < 500 else None), 303)  # type: ignore[return-value]
+            return make_response(redirect(url_for("admin.login", next=path if len(path) < 500 else None), 303))
         raise Unauthorized("Log in first.")
     if visit.rank < least:
         _tell("not his to do")

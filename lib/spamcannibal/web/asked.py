@@ -7,7 +7,7 @@ whoever finds all places taken gets None, unknown, at once.
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from cachetools import TTLCache
 
@@ -60,7 +60,7 @@ class Asked:
         with self._lock:
             known = self._known.get(what, MISSING)
         if known is not MISSING:
-            return known  # type: ignore[no-any-return]
+            return cast("tuple[str, ...] | None", known)
         with self._place() as is_mine:
             if not is_mine:
                 return None

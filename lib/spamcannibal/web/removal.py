@@ -3,7 +3,7 @@
 GET changes nothing: mail scanners follow links. What changes something is a POST that holds a handle or a token.
 """
 
-from typing import Any
+from typing import Any, cast, get_args
 
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
@@ -12,7 +12,7 @@ from spamcannibal import removal
 from spamcannibal.addr import format_addr, parse_addr
 from spamcannibal.checks import is_contact
 from spamcannibal.errors import AddrError
-from spamcannibal.removal import Declined, Request
+from spamcannibal.removal import Declined, Request, Way
 from spamcannibal.web import removal_desk as desk
 from spamcannibal.web.app import here
 from spamcannibal.web.spelling import read_addr
@@ -97,14 +97,14 @@ def _wish(addr: bytes) -> desk.Wish:
     """Return what the form asks for; Declined if it is not filled in."""
     way, _, recipient = request.form.get("how", "").partition(" ")
     reply = request.form.get("reply", "").strip()
-    if way not in ("mail", "dns", "visit"):
+    if way not in get_args(Way):
         raise Declined("Choose how you will prove that the address is yours.")
     if reply and (len(reply) > REPLY_LIMIT or not is_contact(reply)):
         raise Declined("The address for the answer is no mail address; leave it empty if you want none.")
     message = request.form.get("message", "").strip()
     if len(message) > removal.MESSAGE_LIMIT:
         raise Declined(f"The message is too long: {len(message)} characters, want at most {removal.MESSAGE_LIMIT}.")
-    return desk.Wish(addr, way, recipient, reply, message)  # type: ignore[arg-type]
+    return desk.Wish(addr, cast(Way, way), recipient, reply, message)
 
 
 def _form(text: str, error: str = "", addr: bytes | None = None, status: int = 200) -> Response:
