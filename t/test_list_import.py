@@ -168,6 +168,34 @@ def test_diff_shows_what_differs_and_not_what_came_and_went(run, store):
     assert "1 listed, 0 unlisted, 1 changed by changes 3 to 8" in run("diff", "1970-01-01T00:20:00").stderr
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (("#2", "#1"), "later than the second"),
+        (("1h", "2h"), "later than the second"),
+        (("2999-01-01",), "later than the second"),
+        (("#1", "1970-01-01"), "later than the second"),
+        (("#3",), "the journal has no change number 3; its last is 2"),
+        (("#1", "#99"), "the journal has no change number 99; its last is 2"),
+    ],
+)
+def test_diff_between_times_that_are_none_is_wrong_usage(run, store, times, said):
+    store.list([NewListing(parse_key("192.0.2.1"))], 1000.0)
+    store.list([NewListing(parse_key("192.0.2.2"))], 2000.0)
+    result = run("diff", *times, "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in " ".join(result.stderr.split())
+    assert run("diff", "#1", "2999-01-01").exit_code == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "# nothing today\n", '{"type":"metadata","size":0}\n', "; empty\n"])
+def test_a_feed_that_names_nothing_changes_nothing_and_says_so(run, store, content):
+    store.list([NewListing(parse_key("192.0.2.1"), source="import:drop")], 1000.0)
+    result = run("import", "-", "--as", "drop", "--json", stdin=content)
+    assert (result.exit_code, row(result)["listed"], store.last_seq()) == (1, 0, 1)
+    assert "nothing to import: drop names no address" in result.stderr
+
+
 def test_the_journal_is_found_by_time(store):
     for second in (10, 20, 20, 30):
         store.list([NewListing(parse_key(f"192.0.2.{store.last_seq()}"))], float(second))

@@ -179,4 +179,9 @@ def test_by_command_of_a_source_since_a_time(tmp_path):
     assert run("undo", "1", "--source", "x").exit_code == 2
     assert run("undo", "--source", "x").exit_code == 2
     assert store.counts()["tarpit"] == 3
+    nothing = run("undo", "--source", "gather:nobody", "--since", "1970-01-01", "--json")
+    assert (nothing.exit_code, nothing.stdout) == (1, "[]\n")
+    assert "nothing to undo: gather:nobody changed nothing" in nothing.stderr
+    for number in (["99"], ["--source", "*", "--since", "#99"], ["--source", "*", "--since", "1h", "--until", "2h"]):
+        assert run("undo", *number).exit_code == 2
     store.close()

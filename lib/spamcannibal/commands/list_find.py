@@ -8,7 +8,7 @@ import click
 
 from spamcannibal.addr import format_addr, parse_addr, parse_key
 from spamcannibal.commands.common import emit, json_option, load_settings, open_store, progress
-from spamcannibal.commands.moments import HELP, journal_number, moment
+from spamcannibal.commands.moments import HELP, journal_span, moment
 from spamcannibal.errors import AddrError, StoreError
 from spamcannibal.record import FLAG_NAMES, Change
 from spamcannibal.rows import LISTING_COLUMNS, listing_row, when
@@ -94,8 +94,8 @@ def diff(ctx: click.Context, first: int, last: int | None, limit: int, as_json: 
     rows: list[dict[str, Any]] = []
     counts = {"listed": 0, "unlisted": 0, "changed": 0}
     with closing(open_store(load_settings(ctx))) as store:
-        start, end = journal_number(store, first), store.last_seq() if last is None else journal_number(store, last)
-        with progress(max(0, end - start), "comparing") as step:
+        start, end = journal_span(store, first, last)
+        with progress(end - start, "comparing") as step:
             for moved in difference(store, start, end):
                 step(1)
                 if moved is None:

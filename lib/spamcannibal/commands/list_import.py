@@ -84,7 +84,8 @@ def import_(ctx: click.Context, /, file: IO[str], dry_run: bool, as_json: bool, 
 
     --dry-run tells what would be listed, and how many hosts that connected here it would refuse.
 
-    Exit 0 all of it is listed, 4 some lines were not, or it was interrupted.
+    Exit 0 all of it is listed, 4 some lines were not, or it was interrupted, 1 FILE names nothing at all: that changes
+    nothing.
 
     \b
     Examples:
@@ -100,6 +101,9 @@ def import_(ctx: click.Context, /, file: IO[str], dry_run: bool, as_json: bool, 
     emit([{"file": plan.name, **msgspec.structs.asdict(tally), "whole": is_whole}], COLUMNS, as_json, _title(dry_run))
     if not is_whole:
         click.echo(f"interrupted after line {tally.lines}; run it again to go on", err=True)
+    if is_whole and not tally.lines:
+        click.echo(printable(f"nothing to import: {plan.name} names no address"), err=True)
+        ctx.exit(1)
     ctx.exit(0 if is_whole and not tally.refused and not tally.broken else PARTIAL)
 
 

@@ -13,9 +13,10 @@ from spamcannibal.commands.common import (
     json_option,
     load_settings,
     open_store,
+    printable,
     progress,
 )
-from spamcannibal.commands.moments import HELP, journal_number, moment
+from spamcannibal.commands.moments import HELP, journal_span, moment
 from spamcannibal.store import undo
 from spamcannibal.store.stores import Store
 
@@ -44,7 +45,7 @@ def undo_(
     """Take back journal changes by NUMBER, or all of a source since a time: what was listed goes, what went comes back.
 
     `list show` and `explain` give the numbers. A listing that somebody else changed since is left as it is. An undo is
-    a change too, and can be undone. Exit 1 if anything was left.
+    a change too, and can be undone. Exit 1 if anything was left, or if there is nothing of that source.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def undo_(
         raise click.UsageError("--source wants --since TIME; for all of it --since 1970-01-01")
     now = time.time()
     with closing(open_store(load_settings(ctx))) as store:
-        chosen = undo.numbered(store, numbers) if source is None else _of_source(store, source, since or 0, until)
+        chosen = _numbered(store, numbers) if source is None else _of_source(store, source, since or 0, until)
         with progress(len(chosen), "undoing") as step:
 
             def steps() -> Iterator[undo.Step]:
@@ -72,13 +73,22 @@ def undo_(
                 why = reason or f"undo of {_named(numbers, source)}"
                 done = list(undo.apply(store, steps(), admin_source(), why, now))
     rows = [{**each._asdict(), "why": each.why or None, "seq": each.seq or None} for each in done]
-    emit(rows, COLUMNS, as_json, "would do" if dry_run else "")
-    ctx.exit(1 if any(each.done == "left" for each in done) else 0)
+    if rows or as_json:
+        emit(rows, COLUMNS, as_json, "would do" if dry_run else "")
+    if not rows:
+        click.echo(printable(f"nothing to undo: {source} changed nothing in that time"), err=True)
+    ctx.exit(1 if not rows or any(each.done == "left" for each in done) else 0)
+
+
+def _numbered(store: Store, numbers: tuple[int, ...]) -> dict[bytes, list[int]]:
+    last = store.last_seq()
+    if beyond := [number for number in numbers if number > last]:
+        raise click.BadParameter(f"the journal has no change number {beyond[0]}; its last is {last}")
+    return undo.numbered(store, numbers)
 
 
 def _of_source(store: Store, source: str, since: int, until: int | None) -> dict[bytes, list[int]]:
-    last = store.last_seq() if until is None else journal_number(store, until)
-    return undo.select(store, journal_number(store, since), last, source)
+    return undo.select(store, *journal_span(store, since, until), source)
 
 
 def _named(numbers: tuple[int, ...], source: str | None) -> str:

@@ -23,10 +23,25 @@ def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int
 
 
 def journal_number(store: "Store", moment_ms: int) -> int:
-    """Return the number of the last change up to a moment."""
+    """Return the number of the last change up to a moment; BadParameter for a number that the journal is not at yet."""
     from spamcannibal.store.timeline import seq_at
 
-    return min(-moment_ms, store.last_seq()) if moment_ms < 0 else seq_at(store, moment_ms)
+    if moment_ms >= 0:
+        return seq_at(store, moment_ms)
+    last = store.last_seq()
+    if -moment_ms > last:
+        raise click.BadParameter(f"the journal has no change number {-moment_ms}; its last is {last}")
+    return -moment_ms
+
+
+def journal_span(store: "Store", first_ms: int, last_ms: int | None) -> tuple[int, int]:
+    """Return the journal numbers at two moments, the later one None for now; BadParameter if it is the earlier one."""
+    first = journal_number(store, first_ms)
+    last = store.last_seq() if last_ms is None else journal_number(store, last_ms)
+    until_ms = int(time.time() * 1000) if last_ms is None else last_ms
+    if first > last or (first_ms > until_ms >= 0):
+        raise click.BadParameter("the first time is later than the second; write the earlier one first")
+    return first, last
 
 
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
