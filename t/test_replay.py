@@ -406,7 +406,7 @@ def test_the_listings_may_be_those_of_a_time_or_of_a_file(run: Callable[..., Any
     assert result.exit_code == 4 and said["unlisted"] == 1
     with pytest.raises(SpamCannibalError, match="nothing is listed"):
         run("replay", path, "--listings", "/dev/null")
-    assert run("replay", path, "--listings", "x", "--at", "1h").exit_code == 2
+    assert run("replay", path, "--listings", tmp_path / "drop.txt", "--at", "1h").exit_code == 2
     assert run("replay", path, "--keep").exit_code == 2
 
 
@@ -420,6 +420,15 @@ def test_what_can_t_be_read_is_told_with_exit_4(run: Callable[..., Any], tmp_pat
     assert result.exit_code == 4 and "NOT READ 1 packets of link type 802.11 radiotap (127)" in result.stdout
     with pytest.raises(WireError):
         run("replay", tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize("lists", [(), ("--lists",)])
+def test_files_that_are_none_are_wrong_usage(run: Callable[..., Any], tmp_path: Path, lists: tuple[str, ...]) -> None:
+    for name, said in (("none.log*", "no such file; look at the name"), ("store", "a directory; name the files")):
+        result = run("replay", *lists, tmp_path / name)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert said in " ".join(result.stderr.split()) and name in result.stderr
+    assert run("replay", "-", "--listings", "-").exit_code == 2
 
 
 def test_the_picture_is_drawn_in_known_forms(run: Callable[..., Any], tmp_path: Path) -> None:

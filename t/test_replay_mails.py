@@ -303,7 +303,7 @@ def test_an_untried_list_can_be_priced_from_its_file(site: Path) -> None:
     (site / "drop.txt").write_text("198.18.0.0/15\n")
     said = json.loads(run(site, "replay", "--lists", *logs(site), "--listings", site / "drop.txt", "--json").stdout)
     assert [(row["entry"], row["mails"]) for row in said["entries"]] == [("198.18.0.0/15", 1)]
-    assert run(site, "replay", "--lists", "x", "--keep", "--listings", "y").exit_code == 2
+    assert run(site, "replay", "--lists", site / "mainlog", "--keep", "--listings", site / "drop.txt").exit_code == 2
 
 
 def test_feeding_the_same_logs_twice_counts_them_once(site: Path) -> None:
@@ -324,7 +324,14 @@ def test_feeding_the_same_logs_twice_counts_them_once(site: Path) -> None:
 def test_logs_without_accepted_mail_are_not_taken_for_a_policy_without_cost(site: Path) -> None:
     (site / "foreign").write_bytes(bytes(range(256)) * 8)
     assert "NO ACCEPTED MAIL" in run(site, "replay", "--lists", site / "foreign").stdout
-    assert "NO ACCEPTED MAIL" not in run(site, "replay", "--lists", *logs(site)).stdout
+    assert "NO ACCEPTED MAIL" not in run(site, "replay", "--lists", *logs(site), "--keep").stdout
+    result = run(site, "replay", "--lists", site / "foreign", "--keep", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["kept"]) == (1, False)
+    assert "no accepted mail was found; what was noted before stays" in result.stderr
+    store = open_store(site / "store")
+    fed = last_feed(store)
+    assert fed is not None and fed.mails == 6
+    store.close()
 
 
 def test_damage_is_told_with_exit_4_and_nothing_is_kept(site: Path) -> None:

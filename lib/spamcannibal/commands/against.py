@@ -1,5 +1,6 @@
 """The listings that a replay goes against: those of the database, now or at a time, or those of a file."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -23,9 +24,25 @@ if TYPE_CHECKING:
 
 BROKEN_TOLD = 10
 
+
+class Readable(click.Path):
+    """Files that are there and may be read; `-` where that is allowed. click's words name no cure."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if not (self.allow_dash and value == "-"):
+            if not path.exists():
+                self.fail(f"{value}: no such file; look at the name, or what the pattern should match", param, ctx)
+            if path.is_dir():
+                self.fail(f"{value}: a directory; name the files in it", param, ctx)
+            if not os.access(path, os.R_OK):
+                self.fail(f"{value}: permission denied; run it as who may read it, such as root", param, ctx)
+        return value
+
+
 at_option = click.option("--at", "at_ms", callback=moment, metavar="TIME", help="Against the listings of that time.")
 listings_option = click.option(
-    "--listings", metavar="FILE", type=click.Path(), help="Against those of FILE instead, as `list import` reads it."
+    "--listings", metavar="FILE", type=Readable(), help="Against those of FILE instead, as `list import` reads it."
 )
 
 

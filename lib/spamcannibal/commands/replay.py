@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from spamcannibal.commands.against import against, at_option, listings_option, plain
+from spamcannibal.commands.against import Readable, against, at_option, listings_option, plain
 from spamcannibal.commands.common import emit, json_option, load_settings, printable
 from spamcannibal.commands.moments import HELP
 
@@ -16,7 +16,7 @@ MODES = ["throttle", "persist", "stutter", "drop", "observe"]
 
 
 @click.command(epilog=HELP)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=Readable(allow_dash=True))
 @click.option("--lists", is_flag=True, help="FILEs are logs of mail servers: tell what accepted mail would be refused.")
 @at_option
 @listings_option
@@ -37,9 +37,11 @@ def command(ctx: click.Context, /, files: tuple[str, ...], lists: bool, keep: bo
     With --lists FILEs are logs of Postfix, Exim or Sendmail, perhaps gzipped: how much of the mail that they accepted
     the listings would have refused, which entries and whose, and what shadow listings would. --keep notes the latter
     for `list shadow` and `list promote`, in place of what was noted before: give it all the logs there are. An entry
-    that would have refused accepted mail stays marked. Of one entry 10,000 clients and 1,000 senders are told apart.
+    that would have refused accepted mail stays marked. Logs that are damaged, or in which no mail was accepted, are
+    not noted. Of one entry 10,000 clients and 1,000 senders are told apart.
 
-    Exit 0 done, 4 a file is damaged, or holds what can't be read or listed: figures are of the rest; 65 no capture.
+    Exit 0 done, 1 --keep found no accepted mail, 4 a file is damaged, or holds what can't be read or listed: figures
+    are of the rest; 65 no capture.
 
     \b
     Examples:

@@ -43,13 +43,14 @@ def replay_mails(settings: Settings, files: Sequence[str], keep: bool, options: 
         raise click.UsageError("--keep is about the listings of now, so neither --listings nor --at goes with it")
     with against(settings, options["at_ms"], options["listings"]) as found:
         cost, read = _count(found, settings, files, options["ports"] or settings.firewall.ports)
-        if keep and found.store is not None and not read.damage:
+        kept = keep and bool(cost.mails) and not read.damage
+        if kept and found.store is not None:
             from spamcannibal.store.trial_rows import Feed
             from spamcannibal.store.trials import feed
 
             feed(found.store, Feed(int(time.time() * 1000), cost.first_ms, cost.last_ms, cost.mails), _fed(cost))
         entries = _entry_rows(cost, found, 0)
-    told = {"read": msgspec.to_builtins(read), **_totals(cost), "kept": keep and not read.damage}
+    told = {"read": msgspec.to_builtins(read), **_totals(cost), "kept": kept}
     sources = _source_rows(entries)
     limit = options["limit"] or None
     if options["picture"]:
@@ -59,7 +60,12 @@ def replay_mails(settings: Settings, files: Sequence[str], keep: bool, options: 
         click.echo(json.dumps({**told, "sources": [plain(row) for row in sources], "entries": shown}, indent=2))
     else:
         _print(told, sources, entries[:limit])
-    return PARTIAL if read.damage or found.left else 0
+    if keep and not kept:
+        why = "a log is damaged" if read.damage else "no accepted mail was found"
+        click.echo(f"not noted for the shadow listings: {why}; what was noted before stays", err=True)
+    if read.damage or found.left:
+        return PARTIAL
+    return 1 if keep and not kept else 0
 
 
 def _count(found: Against, settings: Settings, files: Sequence[str], ports: Sequence[int]) -> tuple[Cost, Read]:
