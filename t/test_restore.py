@@ -98,6 +98,8 @@ def test_a_store_that_anybody_has_open_is_not_touched(tmp_path):
             restore(tmp_path / "copy", tmp_path / "store")
         with pytest.raises(Unavailable, match="in use as a database itself"):
             restore(tmp_path / "store", tmp_path / "elsewhere")
+        with pytest.raises(Unavailable, match="in use; stop"):
+            run(tmp_path, "restore", tmp_path / "copy", "--dry-run")
     finally:
         done.set()
         other.join(60)
@@ -113,6 +115,8 @@ def test_what_is_no_backup_is_refused(tmp_path):
         (tmp_path / "copy" / name).touch()
     with pytest.raises(StoreError, match="no backup"):
         restore(tmp_path / "copy", tmp_path / "store")
+    with pytest.raises(StoreError, match="no backup"):
+        run(tmp_path, "restore", tmp_path / "copy", "--dry-run")
     assert not (tmp_path / "store").exists()
 
 
@@ -169,18 +173,22 @@ def test_compaction_can_be_stopped(tmp_path):
     store.close()
 
 
+def run(site, *args):
+    config = site / "spamcannibal.toml"
+    config.write_text(f'[store]\npath = "{site}/store"\ncache_bytes = "1MiB"\n')
+    result = CliRunner().invoke(main.cli, ["-c", str(config), "db", *map(str, args), "--json"])
+    config.unlink()
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return json.loads(result.stdout)
+
+
 def test_by_command(tmp_path):
-    config = tmp_path / "spamcannibal.toml"
-    (tmp_path / "never-list").write_text("")
-    config.write_text(f'[store]\npath = "{tmp_path}/store"\ncache_bytes = "1MiB"\n')
-
-    def run(*args):
-        return CliRunner().invoke(main.cli, ["-c", str(config), "db", *args, "--json"])
-
     make(tmp_path / "store", A).close()
-    run("backup", str(tmp_path / "copy"))
-    assert json.loads(run("restore", str(tmp_path / "copy"), "--dry-run").stdout)[0]["was_put"] is None
+    (tmp_path / "never-list").write_text("")
+    run(tmp_path, "backup", tmp_path / "copy")
+    assert run(tmp_path, "restore", tmp_path / "copy", "--dry-run")[0]["was_put"] is None
     assert not (tmp_path / "store.before-restore").exists()
-    (row,) = json.loads(run("restore", str(tmp_path / "copy")).stdout)
+    (row,) = run(tmp_path, "restore", tmp_path / "copy")
     assert row["was_put"] == str(tmp_path / "store.before-restore")
-    assert {row["file"] for row in json.loads(run("compact").stdout)} >= {"tarpit", "journal"}
+    assert {row["file"] for row in run(tmp_path, "compact")} >= {"tarpit", "journal"}

@@ -24,6 +24,7 @@ from spamcannibal.store.compact import compact
 from spamcannibal.store.exchange import dump as dump_lines
 from spamcannibal.store.exchange import load as load_lines
 from spamcannibal.store.legacy import OldFiles, import_files
+from spamcannibal.store.restore import check as check_restore
 from spamcannibal.store.restore import restore
 from spamcannibal.store.stores import Store
 
@@ -95,7 +96,7 @@ def backup_command(ctx: click.Context, directory: Path, as_json: bool) -> None:
 def restore_command(ctx: click.Context, directory: Path, dry_run: bool, as_json: bool) -> None:
     """Put the backup DIRECTORY in the place of the database; what was there is kept beside it.
 
-    Stop the services first: a database that any process has open is not touched (exit 75).
+    Stop the services first: a database that any process has open is not touched (exit 75, of --dry-run too).
 
     \b
     Examples:
@@ -104,7 +105,9 @@ def restore_command(ctx: click.Context, directory: Path, dry_run: bool, as_json:
     path = Path(load_settings(ctx).store.path)
     total = size_bytes(directory)
     aside = None
-    if not dry_run:
+    if dry_run:
+        check_restore(directory, path)
+    else:
         with progress(total, "restoring") as advance:
             aside = restore(directory, path, advance)
     row = {"directory": str(path), "bytes": total, "was_put": str(aside) if aside else None}

@@ -40,11 +40,7 @@ def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda
 
     StoreError if the source is no backup or can't be copied, Unavailable if the store is in use: nothing has changed.
     """
-    missing = [name for name in NAMES if name not in ADDED and not (source / name).is_file()]
-    if missing or not any(source.glob("log.*")):
-        raise StoreError(f"{source}: no backup, lacks {', '.join(missing) or 'logs'}; want one of `db backup`")
-    if (source / FILE_NAME).exists() and not _is_idle(source):
-        raise Unavailable(f"{source}: is in use as a database itself; make a backup of it with `db backup`")
+    check(source, target)
     partial = target.with_name(target.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -58,7 +54,24 @@ def restore(source: Path, target: Path, progress: Callable[[int], None] = lambda
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check(source: Path, target: Path) -> None:
+    """Raise what `restore` would raise now, before it has copied anything."""
+    missing = [name for name in NAMES if name not in ADDED and not (source / name).is_file()]
+    if missing or not any(source.glob("log.*")):
+        raise StoreError(f"{source}: no backup, lacks {', '.join(missing) or 'logs'}; want one of `db backup`")
+    if not _is_idle(source):
+        raise Unavailable(f"{source}: is in use as a database itself; make a backup of it with `db backup`")
+    if not _is_idle(target):
+        raise _in_use(target)
+
+
+def _in_use(target: Path) -> Unavailable:
+    return Unavailable(f"{target}: in use; stop everything that has it open first (systemctl stop …)")
+
+
 def _is_idle(path: Path) -> bool:
+    if not (path / FILE_NAME).exists():
+        return True
     gate = Gate(path, WAIT_S)
     try:
         gate.enter()
@@ -95,7 +108,7 @@ def _swap(partial: Path, target: Path) -> Path | None:
         gate.enter()
         try:
             if not gate.is_alone():
-                raise Unavailable(f"{target}: in use; stop everything that has it open first (systemctl stop …)")
+                raise _in_use(target)
             aside = _aside(target)
             target.rename(aside)
             try:
