@@ -328,6 +328,32 @@ def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(shared_path)
         put(env, b"k2")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_user_who_may_not_write_does_not_try_to_recover(shared_path):
+    path = shared_path
+    path.mkdir()
+    os.chown(path, 0, 4242)
+    path.chmod(0o2770)
+    with Env(path) as env:
+        put(env, b"k")
+        die_inside(env, b"dead")
+        generation = env._current_shared().gate.generation
+
+        def other():
+            env.close()
+            os.setgroups([])
+            os.setgid(4242)
+            os.setuid(4243)
+            with pytest.raises(StoreError, match="only its owner may write"):
+                Env(path)
+            with pytest.raises(Unavailable, match="start a writer"):
+                Env(path, readonly=True)
+
+        assert in_child(other) == 0
+        assert env._current_shared().gate.generation == generation
+        assert get(env, b"k") == b"v"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to act as another user")
 def test_root_leaves_no_file_that_the_owner_cannot_use(shared_path):
     path = shared_path

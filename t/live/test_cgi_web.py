@@ -236,6 +236,28 @@ def test_cgi_under_lighttpd_for_a_user_who_may_only_read(house: Path) -> None:
         check_broken(base, house)
 
 
+def test_a_server_that_ends_the_program_when_it_has_its_answer_does_not_hurt_the_database(house: Path) -> None:
+    environ = {
+        **os.environ,
+        "SPAMCANNIBAL_CONFIG": f"{house}/spamcannibal.toml",
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "/cannibal.cgi",
+        "PATH_INFO": f"/lookup/{LISTED}.txt",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "203.0.113.99",
+    }
+    argv = [sys.executable, ROOT / "cgi-bin/cannibal.cgi"]
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"Status: 200")
+        process.terminate()
+        assert b"listed" in process.stdout.read()
+    assert process.returncode == 0
+
+
 def test_cgi_under_nginx_and_fcgiwrap_for_one_who_may_write(house: Path) -> None:
     with fcgiwrap(house, OWNER) as base:
         check_pages(base)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from live.machine import Machine, lacking
-from live.nets import ROOT
+from live.nets import ROOT, wait_for
 
 DAEMONS = ("tarpit", "dnsbl", "gather", "follow", "trap", "robot", "share", "web", "export@list")
 JOBS = ("blcheck", "blpreen", "cleanup", "drift@list", "report")
@@ -218,6 +218,8 @@ def test_a_daemon_runs_under_its_restrictions(name: str, serving: Machine) -> No
     unit = f"spamcannibal-{name}.service"
     assert states(serving)[unit] == "active", journal(serving, unit)
     serving.run("systemctl", "reload", unit)
+    # systemctl does not wait for the daemon's READY=1 (systemd 252 lacks Type=notify-reload).
+    wait_for(lambda: states(serving)[unit] != "reloading", f"{unit} has reloaded")
     assert states(serving)[unit] == "active", journal(serving, unit)
     pid = serving.run("systemctl", "show", "--value", "--property=MainPID", unit).stdout.strip()
     user = serving.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip()

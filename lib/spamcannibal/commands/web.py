@@ -125,8 +125,12 @@ def application(environ: dict[str, Any], start_response: Any) -> Any:
 
 def cgi() -> None:
     """Serve the one request that a CGI server describes in the environment; SPAMCANNIBAL_ROOT is the first page."""
+    import signal
     from wsgiref.handlers import CGIHandler
 
+    # A server that has its answer ends us (lighttpd does), perhaps inside the database, which would cost a recovery:
+    # we end by ourselves, and soon. Not "ignored": programs that we start would inherit that.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     if os.environ.get("PATH_INFO", "") in ("", "/"):
         os.environ["PATH_INFO"] = os.environ.get("SPAMCANNIBAL_ROOT", "/")
     try:

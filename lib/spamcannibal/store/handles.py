@@ -178,13 +178,27 @@ def explain(path: Path, error: Exception) -> StoreError:
     if number == errno.ENOSPC:
         return StoreError(f"{path}: no space left on the device; nothing was changed; free some space")
     if isinstance(error, bdb.DBPermissionsError | bdb.DBAccessError) or number in (errno.EACCES, errno.EPERM):
-        return StoreError(f"{path}: permission denied; its owner's group may read, only its owner may write ({text})")
+        return _denied(path, text)
     if number == bdb.DB_VERSION_MISMATCH or isinstance(error, bdb.DBOldVersionError):
         return StoreError(
             f"{path}: made by another release of Berkeley DB, want {bdb.DB_VERSION_STRING}; "
             "dump it with that release, load it here"
         )
     return StoreError(f"{path}: {text}; `spamcannibal db check` tells more, `db backup` copies restore it")
+
+
+def need_rights(path: Path) -> None:
+    """Raise StoreError unless the databases that are there may be written, before anything is touched."""
+    try:
+        os.close(os.open(path / "meta", os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _denied(path, str(error.strerror)) from None
+
+
+def _denied(path: Path, text: str) -> StoreError:
+    return StoreError(f"{path}: permission denied; its owner's group may read, only its owner may write ({text})")
 
 
 def _allocate(fd: int, size_bytes: int) -> None:

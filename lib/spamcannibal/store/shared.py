@@ -15,7 +15,7 @@ from berkeleydb import db as bdb
 
 from spamcannibal.errors import StoreError, Unavailable
 from spamcannibal.store.gate import Gate
-from spamcannibal.store.handles import FATAL, Handles
+from spamcannibal.store.handles import FATAL, Handles, need_rights
 from spamcannibal.store.owner import Owner
 
 OPENINGS_LIMIT = 200
@@ -63,6 +63,8 @@ class Shared:
             self.handles = None
         if recover and self.readonly:
             raise Unavailable(f"{self.path}: not open for writing yet; start a writer (the tarpit, or `db check`)")
+        if not self.readonly:
+            need_rights(self.path)  # who could not finish a recovery must not begin one
         self.gate.begin()
         if recover:
             self.gate.renew()  # first: should we die in the middle, nobody goes on with the old one
