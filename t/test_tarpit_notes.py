@@ -3,7 +3,9 @@
 import io
 import os
 import stat
+import sys
 import threading
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -12,11 +14,13 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_key
 from spamcannibal.commands.tarpit import override
-from spamcannibal.errors import ConfigError, StoreError
+from spamcannibal.errors import ConfigError, SpamCannibalError, StoreError
 from spamcannibal.events import EventLog
 from spamcannibal.record import EXCLUDED, PROVEN_CODE, SHADOW, Action, Change, Mode
+from spamcannibal.service import Signals
 from spamcannibal.settings import Settings
 from spamcannibal.tarpit.chores import LONGEST_WAIT_S, Chore, Worker
+from spamcannibal.tarpit.daemon import Daemon
 from spamcannibal.tarpit.keep import load_secret, load_slots, save_slots
 from spamcannibal.tarpit.notes import (
     VERBS,
@@ -31,6 +35,7 @@ from spamcannibal.tarpit.notes import (
     parse_queues,
     sum_counters,
 )
+from storekit import open_store
 
 A, B = b"\x0a\0\0\1", b"\x0a\0\0\2"
 
@@ -166,6 +171,18 @@ def test_a_worker_runs_its_chores_until_it_is_stopped():
     worker.start()
     assert ran.wait(30)
     assert worker.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_ends_by_itself_ends_the_daemon(tmp_path, monkeypatch):
+    log = EventLog(io.StringIO())
+    settings = msgspec.convert({"store": {"path": str(tmp_path)}}, Settings)
+    with closing(open_store(tmp_path)) as store, Signals() as signals:
+        daemon = Daemon(settings, store, log)
+        dying = Worker("follower", [Chore("follow", 0.0, sys.exit)], log)
+        monkeypatch.setattr(daemon, "_workers", lambda *_: [dying])
+        with pytest.raises(SpamCannibalError, match="thread follower ended"):
+            daemon.serve(signals, lambda: settings)
 
 
 def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path):

@@ -9,7 +9,8 @@
 | main | signals, notices to the supervisor, watches the loops | nothing |
 
 The queues are bound when the table is full: until then the rule's --queue-bypass lets packets go on as if there were no
-tarpit. A loop that ends by itself ends the daemon with an error: a bound queue that nobody reads holds mail up.
+tarpit. A thread that ends by itself ends the daemon with an error: a bound queue that nobody reads holds mail up, and a
+list that nobody follows holds who is long off it.
 """
 
 import queue
@@ -68,6 +69,7 @@ class Daemon:
         self.queues: list[NetfilterQueue] = []
         self.loops: dict[int, NfqLoop] = {}
         self.threads: list[threading.Thread] = []
+        self.workers: list[Worker] = []
         self.ended: list[SpamCannibalError] = []
         self.cuts: queue.Queue[bytes] = queue.Queue(CUTS_WAITING)
 
@@ -98,19 +100,19 @@ class Daemon:
         clerk = Clerk(self.loops, self.trap, self.store, self.settings, self.log)
         book = Book(self.store, self.tables.listings, lambda: self.settings, clerk.counters)
         clerk.witness = book.note
-        workers = self._workers(clerk, book)
+        self.workers = self._workers(clerk, book)
         for number, loop in self.loops.items():
             thread = threading.Thread(target=self._run_loop, args=(number, loop), name=f"queue {number}", daemon=True)
             self.threads.append(thread)
         try:
-            for runnable in (*self.threads, *workers):
+            for runnable in (*self.threads, *self.workers):
                 runnable.start()
             self.log.emit("START", queues=self.settings.tarpit.queues, mode=self.settings.tarpit.mode)
             notify("READY=1")
             self._watch(signals, reread)
         finally:
             notify("STOPPING=1")
-            self._stop(clerk, book, workers)
+            self._stop(clerk, book)
 
     def _workers(self, clerk: Clerk, book: Book) -> list[Worker]:
         follow = [Chore("follow", self.settings.store.follow_interval_s, self._follow)]
@@ -166,6 +168,9 @@ class Daemon:
         while not signals.stop:
             if self.ended:
                 raise self.ended[0]
+            dead = [worker.name for worker in self.workers if not worker.is_alive()]
+            if dead:  # a fault that no chore threw: rather anew than with a list that stands still
+                raise SpamCannibalError(f"thread {dead[0]} ended by itself; the log may say why")
             if signals.take_reload():
                 self._reload(reread)
             now = time.monotonic()
@@ -189,7 +194,7 @@ class Daemon:
             self.log.emit("RELOAD", done=True, needs_restart=",".join(kept) or None)
         notify("READY=1")
 
-    def _stop(self, clerk: Clerk, book: Book, workers: list[Worker]) -> None:
+    def _stop(self, clerk: Clerk, book: Book) -> None:
         for loop in self.loops.values():
             loop.stop()
         for thread in self.threads:
@@ -197,7 +202,7 @@ class Daemon:
                 thread.join()
         for bound in self.queues:
             bound.unbind()
-        stopped = [worker.ident is None or worker.stop() for worker in workers]
+        stopped = [worker.ident is None or worker.stop() for worker in self.workers]
         if all(stopped):
             last = Worker("last", [], self.log)
             last.do(Chore("contacts", 1.0, clerk.write_contacts))
