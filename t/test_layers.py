@@ -421,6 +421,12 @@ def test_help_loads_neither_settings_nor_libraries_beside_click():
     assert not loaded & {"msgspec", "rich", "tomllib", "berkeleydb", "netfilterqueue", "dnslib", "scapy", "socket"}
 
 
+def test_explain_loads_nothing_that_few_need():
+    loaded = loaded_by("import spamcannibal.commands.explain")
+    assert "berkeleydb" in loaded
+    assert not loaded & {"rich", "json", "socket", "ctypes", "dataclasses", "getpass", "dnslib", "flask"}
+
+
 @pytest.mark.parametrize("module", ["", *(name for name in MODULES if "scapy" in outside_imports(name))])
 def test_a_process_with_scapy_loads_no_apache_or_lgpl3_library(module):
     pytest.importorskip("scapy", reason="scapy is not installed")

@@ -11,7 +11,6 @@ to the directory of FILE. conf/spamcannibal.toml explains each key.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +25,7 @@ ENVIRONMENT_KEY = "SPAMCANNIBAL_CONFIG"
 FILE_LIMIT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What came of reading. `draft` has defaults where something is wrong; `origins` is "section.key" -> file."""
 
     draft: Settings

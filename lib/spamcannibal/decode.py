@@ -12,7 +12,6 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -26,8 +25,7 @@ SIZES = {"": 1, "B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 
 UNITS = {"_s": DURATIONS, "_bytes": SIZES}
 
 
-@dataclass(frozen=True)
-class Decoder:
+class Decoder(Struct, frozen=True):
     """Decodes tables with the given checks; collects `problems`."""
 
     checks: Checks

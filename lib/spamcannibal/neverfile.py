@@ -1,7 +1,6 @@
 """The never-list's file: read with the addresses of this host, watched, and written whole or not at all."""
 
 import os
-import socket
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -134,6 +133,8 @@ def host_addresses(proc: Path = Path("/proc/net")) -> Iterator[bytes]:
 def name_addresses(names: Sequence[str], setting: str = "guard.own_names") -> Iterator[bytes]:
     """Yield the addresses of host names; Unavailable if one has none, since listing it by mistake must not happen."""
     for name in names:
+        import socket  # here, since most have no names, and a command at a terminal waits for each import
+
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:

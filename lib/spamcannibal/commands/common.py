@@ -1,7 +1,5 @@
 """What the subcommands share: settings, the store with its guard, and output as table, plain text or JSON."""
 
-import getpass
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +63,9 @@ def emit(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     JSON holds every key of a row, the others the `columns`. Bytes are store keys, None prints as "-" (null in JSON).
     """
     if as_json:
+        # Imported here, as below, since who waits at a terminal waits for each import.
+        import json
+
         click.echo(json.dumps([{key: _json_value(value) for key, value in row.items()} for row in rows], indent=2))
         return
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
@@ -98,6 +99,8 @@ def printable(text: str) -> str:
 
 def admin_source() -> str:
     """Name who does this: the user behind sudo, if there is one."""
+    import getpass
+
     try:
         return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
     except (KeyError, OSError):

@@ -1,6 +1,5 @@
 """`spamcannibal explain`: what is known of an address, and what would have to happen."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,6 +43,8 @@ def command(ctx: click.Context, addresses: tuple[str, ...], at_ms: int | None, a
         seq = None if at_ms is None else journal_number(store, at_ms)
         accounts = [explain(store, zones, addr, seq) for addr in packed]
     if as_json:
+        import json  # here, since people wait for each import
+
         click.echo(json.dumps([document(account, settings) for account in accounts], indent=2))
     else:
         for account in accounts:

@@ -20,7 +20,6 @@ two thirds (measured: 222,000 puts/s and 331,000 gets/s against 150,000 and 244,
 reason Oracle's own tools (db5.3_dump and so on) must not be used on a store that is in use; `spamcannibal db` is there.
 """
 
-import ctypes
 import errno
 import os
 from contextlib import suppress
@@ -164,6 +163,8 @@ class Handles:
 
     def abandon(self) -> None:
         """In a forked child: never touch what the parent uses, not even at interpreter exit, so leak it for good."""
+        import ctypes  # here, since few fork, and a command at a terminal waits for each import
+
         for handle in (self.env, *self.dbs.values()):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
 
@@ -203,6 +204,8 @@ def _denied(path: Path, text: str) -> StoreError:
 
 def _allocate(fd: int, size_bytes: int) -> None:
     """Give a file blocks up to a size past its end, which stays; a file system that can't is left as it is."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.fallocate(fd, _KEEP_SIZE, ctypes.c_int64(0), ctypes.c_int64(size_bytes)) == 0:
         return

@@ -5,13 +5,11 @@ could not write them. So root takes the file system identity of the directory's 
 is of one thread and changes nothing else). Nobody else changes anything.
 """
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-_libc = ctypes.CDLL(None)
+from typing import Any
 
 
 class Owner:
@@ -20,6 +18,11 @@ class Owner:
     def __init__(self, directory: Path) -> None:
         stat = directory.stat()
         self._ids = (stat.st_uid, stat.st_gid) if os.geteuid() == 0 != stat.st_uid else None
+        self._libc: Any = None
+        if self._ids is not None:
+            import ctypes  # here, since most processes are no root's
+
+            self._libc = ctypes.CDLL(None)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -29,10 +32,10 @@ class Owner:
             return
         uid, gid = self._ids
         own_gid = os.getegid()
-        _libc.setfsgid(gid)
-        _libc.setfsuid(uid)
+        self._libc.setfsgid(gid)
+        self._libc.setfsuid(uid)
         try:
             yield
         finally:
-            _libc.setfsuid(0)
-            _libc.setfsgid(own_gid)
+            self._libc.setfsuid(0)
+            self._libc.setfsgid(own_gid)
