@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adminkit import events
 from apikit import LISTED, NET, api_site, make_token, put
 from spamcannibal.addr import covers, format_key, make_key, parse_key, split_key
+from spamcannibal.breaker import Breaker, Caps
+from spamcannibal.jobs.cleanup import Cleanup, Plan
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Mode
 from spamcannibal.store.prune import prune
 from spamcannibal.store.stores import Amendment, NewListing
@@ -61,7 +64,7 @@ def test_a_bouncer_starts_with_the_whole_list_and_goes_on_with_what_changed(both
     assert len(bouncer.pull("?startup=true")["new"]) == 3
     assert bouncer.held[LISTED] == {
         "id": 1, "origin": "spamcannibal", "type": "ban", "scope": "Ip", "value": LISTED,
-        "duration": "87600h0m0s", "scenario": "spamcannibal/127.0.0.2", "simulated": False,
+        "duration": "576h0m0s", "scenario": "spamcannibal/127.0.0.2", "simulated": False,
     }  # fmt: skip
     assert (bouncer.held[NET]["scope"], bouncer.held["2001:db8::/64"]["scope"]) == ("Range", "Range")
     assert bouncer.pull() == {"new": [], "deleted": []}
@@ -133,24 +136,59 @@ def test_a_pruned_journal_or_an_older_store_means_the_whole_list_again(both):
     put(site, "192.0.2.8", now=NOW + 10)
     put(site, "192.0.2.9", now=NOW + 100)
     prune(site.store, int((NOW + 50) * 1000))
-    bouncer.held = {}  # a real one keeps what it has
     assert len(bouncer.pull()["new"]) == 5
     drawer = bouncer_feed.drawer(site.store.env)
     drawer.put("fw1", bouncer_feed.Pulled(10_000, int(NOW * 1000), int(NOW * 1000)), NOW)
-    bouncer.held = {}
+    assert len(bouncer.pull()["new"]) == 5
+    drawer.take("fw1", NOW)  # as a restore does
     assert len(bouncer.pull()["new"]) == 5
     assert bouncer.pull()["new"] == []
 
 
-def test_all_is_told_again_after_a_fortnight(both):
+def test_all_is_told_anew_each_week_and_nothing_for_longer_than_three(both):
+    """A set that keeps the end it heard first must hear of another one, before all that it holds is over."""
+    site, bouncer = both
+    put(site, "192.0.2.8", expiry_ms=int((NOW + 300 * 86400) * 1000))
+    bouncer.pull("?startup=true")
+    assert {one["duration"] for one in bouncer.held.values()} == {"576h0m0s"}
+    site.store.unlist([parse_key(LISTED)], "x", "", NOW)
+    site.clock.now += 8 * 86400
+    told = bouncer.pull()
+    assert [one["value"] for one in told["deleted"]].count(LISTED) == 1
+    assert {one["value"] for one in told["new"]} == {one["value"] for one in told["deleted"]} - {LISTED}
+    assert bouncer.pull() == {"new": [], "deleted": []}
+
+
+def test_a_bouncer_that_starts_hears_what_its_last_life_left_behind(both):
+    """Its set outlives one that was killed, and it adds to that."""
     site, bouncer = both
     bouncer.pull("?startup=true")
     site.store.unlist([parse_key(LISTED)], "x", "", NOW)
-    site.clock.now += 15 * 86400
-    bouncer.held = {}  # a real one keeps what it has
-    told = bouncer.pull()
+    told = bouncer.pull("?startup=true")
     assert ([one["value"] for one in told["deleted"]], len(told["new"])) == ([LISTED], 2)
     assert bouncer.pull() == {"new": [], "deleted": []}
+
+
+def test_the_journal_is_kept_until_bouncers_heard_it_or_hold_nothing_any_more(both):
+    site, bouncer = both
+    bouncer.pull("?startup=true")
+    assert bouncer_feed.unheard_ms(site.store, NOW) is None
+    site.store.unlist([parse_key(LISTED)], "x", "", NOW + 10)
+    put(site, "192.0.2.9", now=NOW + 20)
+    days = 86400
+
+    def cleaned(after_s):
+        now = NOW + after_s
+        plan = Plan(journal_days=1, clock=lambda: now, unheard_ms=lambda now: bouncer_feed.unheard_ms(site.store, now))
+        return Cleanup(site.store, Breaker(Caps(), "removals"), plan).run().counts["journal"]
+
+    assert cleaned(5 * days) == 0
+    site.clock.now += 6 * days
+    assert [one["value"] for one in bouncer.pull()["deleted"]] == [LISTED]
+    assert cleaned(6 * days) > 0  # what it heard may go
+    put(site, "192.0.2.10", now=NOW + 7 * days)
+    assert bouncer_feed.unheard_ms(site.store, NOW + 29 * days) == int((NOW + 7 * days) * 1000)
+    assert bouncer_feed.unheard_ms(site.store, NOW + 31 * days) is None  # away for longer than bans last
 
 
 def test_bouncers_are_told_apart_by_their_tokens(both):
@@ -210,6 +248,7 @@ def test_only_a_token_for_it_opens_it(calm, path):
         answer = bouncer.web.open(path, method=method, headers={"X-Api-Key": secret} if secret else {})
         assert answer.status_code == 403
         assert answer.json["message"]
+    assert all("status=403" in line for line in events(site, "API"))
     url = bouncer.web.open(f"{path}?api_key={bouncer.fields['X-Api-Key']}", method=method)
     assert url.status_code == 403
 

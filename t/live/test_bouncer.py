@@ -5,10 +5,16 @@ import json
 import re
 import signal
 import sys
+import time
+from contextlib import closing
 
 import pytest
 
 from live.nets import ROOT, Lab, wait_for
+from spamcannibal.commands.common import open_store
+from spamcannibal.config import load
+from spamcannibal.web.bouncer_decisions import LEASE_S
+from spamcannibal.web.bouncer_feed import Pulled, drawer
 
 PORT = 8025
 HOSTS = ["192.0.2.7", "2001:db8::7"]
@@ -94,15 +100,32 @@ class Place:
 
     def banned(self, mode):
         """The elements of the bouncer's sets."""
+        return set(self.left_s(mode))
+
+    def left_s(self, mode):
+        """The elements of the bouncer's sets, and for how long they are banned."""
         if mode == "iptables":
             told = "".join(self.host.run("ipset", "list", name, check=False).stdout for name in ("bans4", "bans6"))
-            return set(re.findall(r"^(\S+) timeout \d+", told, re.MULTILINE))
-        found = set()
+            return {each[1]: int(each[2]) for each in re.finditer(r"^(\S+) timeout (\d+)", told, re.MULTILINE)}
+        found = {}
         for family, table, name in (("ip", "crowdsec", "bans4"), ("ip6", "crowdsec6", "bans6")):
             done = self.host.run("nft", "-j", "list", "set", family, table, name, check=False)
             for thing in json.loads(done.stdout)["nftables"] if done.returncode == 0 else ():
-                found |= {each["elem"]["val"] for each in thing.get("set", {}).get("elem", ())}
+                elements = [each["elem"] for each in thing.get("set", {}).get("elem", ())]
+                found |= {each["val"]: each["expires"] for each in elements}
         return found
+
+    def week_passes(self, name):
+        """Let the last time when this bouncer was told all be long ago; then wait until it was told again."""
+        with closing(open_store(load(str(self.config), {}))) as store:
+            kept, now = drawer(store.env), time.time()
+            kept.change(name, lambda old: Pulled(old.seq, old.time_ms, 0, old.agent), now)
+            wait_for(lambda: kept.get(name, now).whole_ms, "all was told again")
+
+
+def renewed(before, after):
+    """Tell whether the same is banned, for longer than before."""
+    return set(before) == set(after) and all(after[value] > seconds for value, seconds in before.items())
 
 
 @pytest.fixture
@@ -122,7 +145,8 @@ def test_the_firewall_bouncer_follows_the_list(place, mode):
     config.write_text(CONFIG.format(mode=mode, path=place.path, secret=place.token("fw1", "bouncer")))
     config.chmod(0o600)
     with (place.path / "bouncer.log").open("w") as log:
-        bouncer = place.host.start("crowdsec-firewall-bouncer", "-c", config, stdout=log, stderr=log)
+        command = ("crowdsec-firewall-bouncer", "-c", config)
+        bouncer = place.host.start(*command, stdout=log, stderr=log)
         # In nft's sets it keeps a range's first address only; ipset knows ranges.
         wanted = listed if mode == "iptables" else {text.partition("/")[0] for text in listed}
         wait_for(lambda: place.banned(mode) == wanted, "the sets hold the list")
@@ -137,7 +161,19 @@ def test_the_firewall_bouncer_follows_the_list(place, mode):
         place.command("list", "add", "192.0.2.9", "2001:db8::9/128", "--expires", "3s")
         wait_for(lambda: place.banned(mode) == left | {"192.0.2.9", "2001:db8::9"}, "what ends soon is there")
         wait_for(lambda: place.banned(mode) == left, "what is over is gone")
+
+        left_s = place.left_s(mode)
+        assert max(left_s.values()) <= LEASE_S
+        place.week_passes("fw1")
+        wait_for(lambda: renewed(left_s, place.left_s(mode)), "its bans begin anew")
         assert bouncer.poll() is None
+
+        bouncer.kill()
+        bouncer.wait(10)
+        place.command("list", "remove", "192.0.2.7")
+        assert "192.0.2.7" in place.banned(mode)
+        bouncer = place.host.start(*command, stdout=log, stderr=log)
+        wait_for(lambda: place.banned(mode) == left - {"192.0.2.7"}, "what was removed meanwhile is gone")
         bouncer.terminate()
         bouncer.wait(10)
 

@@ -24,7 +24,8 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
     """Clear away: listings whose time is over, old unexamined addresses, old journal records, log files.
 
     How long what is kept is [jobs] archive_days and journal_days. Text and source of live listings outlive the journal
-    around them; undo and incremental zone transfers reach back as far as the journal does.
+    around them; undo and incremental zone transfers reach back as far as the journal does. It stays up to where each
+    CrowdSec bouncer is that asked within 24 days.
 
     \b
     Exit codes: 0 done, or it runs already; 1 a breaker of [guard] stopped it.
@@ -35,6 +36,7 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
     """
     from spamcannibal.commands import running
     from spamcannibal.jobs.cleanup import STEPS, Cleanup, Plan
+    from spamcannibal.web.bouncer_feed import unheard_ms
 
     def job(settings: "Settings", store: "Store", signals: "Signals") -> "Report":
         def is_over() -> bool:
@@ -43,7 +45,10 @@ def command(ctx: click.Context, verbose: bool, dry_run: bool, as_json: bool) -> 
         jobs = settings.jobs
         checked_s = max(jobs.fresh_s, CHECKED_LEAST_S)
         with progress(STEPS, "clearing away") as advance:
-            plan = Plan(jobs.archive_days, jobs.journal_days, checked_s, dry_run, is_over, progress=advance)
+            plan = Plan(
+                jobs.archive_days, jobs.journal_days, checked_s, dry_run, is_over,
+                progress=advance, unheard_ms=lambda now: unheard_ms(store, now),
+            )  # fmt: skip
             return Cleanup(store, running.removal_breaker(settings.guard), plan).run()
 
     running.run(ctx, "cleanup", job, dry_run, as_json, verbose)

@@ -4,7 +4,8 @@
     orphans        rows that belong to nothing (store/sweep.py)
     archive        who was never examined within archive_days
     checked        notes of examinations that no job needs any more
-    journal        changes older than journal_days that tell nothing about any later list (store/prune.py)
+    journal        changes older than journal_days that tell nothing about any later list (store/prune.py), unless
+                   somebody has yet to hear them
     log            a checkpoint, after which the log files that no recovery needs are removed
 
 The breaker counts what leaves the list: past it no more does, the rest is done all the same.
@@ -26,7 +27,10 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run goes: limits of [jobs], whether it writes, and whom it asks whether to stop."""
+    """How a run goes: limits of [jobs], whether it writes, and whom it asks whether to stop.
+
+    `unheard_ms` gives the time of the first change that a reader of the journal has yet to hear, None if all are heard.
+    """
 
     archive_days: int = 30
     journal_days: int = 90
@@ -35,6 +39,7 @@ class Plan:
     stop: Callable[[], bool] = lambda: False
     clock: Callable[[], float] = time.time
     progress: Callable[[int], None] = lambda count: None
+    unheard_ms: Callable[[float], int | None] = lambda now: None
 
 
 class Cleanup:
@@ -83,7 +88,8 @@ class Cleanup:
 
     def _journal(self, now: float) -> None:
         plan = self._plan
-        before_ms = _ms(now - plan.journal_days * DAY_S)
+        before_ms, unheard_ms = _ms(now - plan.journal_days * DAY_S), plan.unheard_ms(now)
+        before_ms = before_ms if unheard_ms is None else min(before_ms, unheard_ms)
         self.report.counts["journal"] += prune.prune(self._store, before_ms, plan.is_dry, plan.stop)
 
     def _expired(self, now: float) -> Iterator[bytes]:

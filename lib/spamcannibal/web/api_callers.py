@@ -27,14 +27,17 @@ def bearer() -> str:
     return secret.strip()
 
 
-def caller(secret: str, *scopes: str) -> Caller:
-    """Return who calls; Problem if there must be a token with one of the scopes and is not, or its rate is spent."""
+def caller(secret: str, *scopes: str, unknown: int = 401) -> Caller:
+    """Return who calls; Problem if there must be a token with one of the scopes and is not, or its rate is spent.
+
+    `unknown` is the status that whoever answers gives to a secret that nobody has, for the log.
+    """
     site = here()
     found = Tokens(site.store.env).find(secret, site.clock()) if secret else None
     if found is None:
         _spend(visitor.neighbourhood(g.visitor), current_app.extensions["limiter"])
         if secret or scopes:
-            raise _unknown("the token is not known, or its time is over" if secret else "a token is needed")
+            raise _unknown("the token is not known, or its time is over" if secret else "a token is needed", unknown)
         return NOBODY
     name, token = found
     _spend(name.encode(), _limiter(), _cost(token))
@@ -61,6 +64,6 @@ def _spend(who: bytes, limiter: Limiter, cost: float = 1.0) -> None:
         raise Problem("too-many", "Too many requests.", {"Retry-After": str(math.ceil(wait_s))})
 
 
-def _unknown(why: str) -> Problem:
-    here().log.emit("API", path=request.path, status=401, why=why)
+def _unknown(why: str, status: int = 401) -> Problem:
+    here().log.emit("API", path=request.path, status=status, why=why)
     return Problem("unauthorized", why, {"WWW-Authenticate": 'Bearer realm="spamcannibal"'})

@@ -1,9 +1,15 @@
 """What CrowdSec's bouncers read, under /v1: decisions, as their local API has them (X-Api-Key; scope bouncer).
 
 A bouncer that starts gets the whole list, then what changed since it asked last: one token for each bouncer, then. What
-it has is noted once the last byte is on its way, so an answer that was cut short is told again. Where the journal does
-not reach back to what a bouncer has, it gets the whole list again, and so it does every fortnight. Usage metrics that
-newer ones push are taken, and dropped.
+it has is noted once the last byte is on its way, so an answer that was cut short is told again.
+
+No answer makes a bouncer drop what it has: it starts over only with its process, and even then a set may be left of one
+that was killed. So no ban is told for longer than LEASE_S, after which it goes by itself, whatever we can't tell. Every
+week all of them are told anew, as deleted and new, since nft's sets keep the end that they heard first; so they are to
+whom we don't know any more, as after a restore. The journal is kept until all bouncers heard it (unheard_ms), but for
+those that were away for so long that what they held is over.
+
+Usage metrics that newer ones push are taken, and dropped.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +30,11 @@ from spamcannibal.web.bouncer_decisions import Ban, Filter, encode, filter_of
 
 blueprint = Blueprint("bouncer", __name__, url_prefix="/v1")
 CHUNK = 1000
-RENEW_MS = 14 * 86_400_000  # sets of ipset forget after 24 days, whatever they are told
+RENEW_MS = 7 * 86_400_000  # a third of LEASE_S: a renewal may be late, or lost with a bouncer that starts over
 NOTE_EVERY_MS = 300_000  # that a bouncer which hears nothing new is still there
 SCOPES = ("bouncer", "read")
 JSON = "application/json"
+TRUE, FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 
 @blueprint.get("/decisions/stream")
@@ -40,12 +47,15 @@ def stream() -> Response:
         return Response(content_type=JSON)
     feed.expire(store, now)
     drawer = feed.drawer(store.env)
-    before = None if _is_true("startup") else drawer.get(caller.name, now)
+    is_start, before = _is_true("startup", False), drawer.get(caller.name, now)
     delta = None if before is None else feed.since(store, before.seq)
     seq = store.last_seq() if delta is None else delta.seq
-    is_whole = before is None or delta is None or now * 1000 - before.whole_ms > RENEW_MS
+    is_whole = is_start or before is None or delta is None or now * 1000 - before.whole_ms > RENEW_MS
     new = feed.everything(store) if is_whole or delta is None else iter(delta.new)
-    body = _told(_only(new, wanted), _only(delta.deleted if delta else (), wanted), now)
+    deleted: Iterable[Ban] = delta.deleted if delta else ()
+    if is_whole and not is_start:
+        deleted = chain(deleted, feed.everything(store))
+    body = _told(_only(new, wanted), _only(deleted, wanted), now)
     time_ms, agent = int(now * 1000), request.headers.get("User-Agent", "")[:100]
     kept = feed.Pulled(seq, time_ms, time_ms if is_whole or before is None else before.whole_ms, agent)
     if before and before.seq == seq and not is_whole and time_ms - before.time_ms < NOTE_EVERY_MS:
@@ -76,11 +86,15 @@ def usage() -> Response:
 
 
 def _caller() -> Caller:
-    return api_callers.caller(request.headers.get("X-Api-Key", "").strip(), *SCOPES)
+    return api_callers.caller(request.headers.get("X-Api-Key", "").strip(), *SCOPES, unknown=403)
 
 
-def _is_true(name: str) -> bool:
-    return request.args.get(name, "").lower() in ("1", "t", "true")
+def _is_true(name: str, usual: bool) -> bool:
+    """Return a flag of the query; Problem if it is neither true nor false, as Go's strconv.ParseBool has them."""
+    text = request.args.get(name, "").lower()
+    if text not in ("", *TRUE, *FALSE):
+        raise Problem("bad-request", f"{name}: want true or false", field=name)
+    return text in TRUE if text else usual
 
 
 def _asked(store: Store) -> Iterator[Ban]:
@@ -93,11 +107,7 @@ def _asked(store: Store) -> Iterator[Ban]:
         key = parse_key(text)
     except AddrError as error:
         raise Problem("bad-request", str(error)) from None
-    return (
-        feed.about(store, key)
-        if args.get("contains", "true").lower() in ("1", "t", "true")
-        else feed.inside(store, key)
-    )
+    return feed.about(store, key) if _is_true("contains", True) else feed.inside(store, key)
 
 
 def _only(bans: Iterable[Ban], wanted: Filter) -> Iterator[Ban]:

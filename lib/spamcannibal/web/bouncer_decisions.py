@@ -6,7 +6,7 @@
 | origin | spamcannibal |
 | scenario | spamcannibal/CODE: what DNS answers, which tells proven from hearsay, and colours |
 | scope, value | Ip and an address, or Range and a prefix |
-| duration | as Go writes it: 3h59m0s; a listing without an end is told for ten years |
+| duration | as Go writes it: 3h59m0s; at most LEASE_S, which bouncer.py renews |
 
 Decisions are what the tarpit refuses. They know no exceptions, so a network that has some is told as the ranges left.
 """
@@ -22,7 +22,7 @@ from spamcannibal.dnsbl.export.entry import Entry
 
 ORIGIN = "spamcannibal"
 KIND = "ban"
-ENDLESS_S = 87_600 * 3600
+LEASE_S = 24 * 86_400  # sets of ipset know no longer time: 2,147,483 seconds
 IP, RANGE = "Ip", "Range"
 WORDS_LIMIT = 100
 
@@ -125,7 +125,7 @@ def differences(before: Mapping[str, Ban], after: Mapping[str, Ban]) -> tuple[li
 
 
 def _decision(ban: Ban, now: float, is_over: bool) -> Decision:
-    left_s = ban.expiry_ms / 1000 - now if ban.expiry_ms else ENDLESS_S
+    left_s = min(LEASE_S, ban.expiry_ms / 1000 - now) if ban.expiry_ms else LEASE_S
     text = duration(min(-1, left_s) if is_over else max(1, left_s))
     return Decision(ban.seq, ORIGIN, KIND, ban.scope, ban.value, text, ban.scenario)
 

@@ -25,7 +25,7 @@ from spamcannibal.store.prune import floor
 from spamcannibal.store.search import span
 from spamcannibal.store.stores import Store
 from spamcannibal.store.timeline import listing_at
-from spamcannibal.web.bouncer_decisions import Ban, ban_of, differences
+from spamcannibal.web.bouncer_decisions import LEASE_S, Ban, ban_of, differences
 
 PAGE_LIMIT = 2000
 CHANGES_LIMIT = 10_000  # a pull; what is left comes with the next
@@ -55,6 +55,17 @@ class Delta(NamedTuple):
 def drawer(env: Env) -> Drawer[Pulled]:
     """Return what is kept of bouncers, by the names of their tokens."""
     return Drawer(env, "bouncer", Pulled, LIMIT)
+
+
+def unheard_ms(store: Store, now: float) -> int | None:
+    """Return the time of the first change that some bouncer has not heard; None if all have.
+
+    Who was away for longer than bans last does not count: he holds none of them any more.
+    """
+    away_ms = int((now - LEASE_S) * 1000)
+    heard = [pulled.seq for _, pulled in drawer(store.env).page("", LIMIT, now) if pulled.time_ms > away_ms]
+    changes = store.read(min(heard), 1) if heard else ()
+    return changes[0].time_ms if changes else None
 
 
 def expire(store: Store, now: float) -> None:
