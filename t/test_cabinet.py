@@ -57,6 +57,15 @@ def test_a_change_sees_what_is_there_and_what_it_raises_changes_nothing(drawer):
     assert drawer.get("a", NOW) == Card("a", 3)
 
 
+def test_a_change_may_see_all_that_counts(drawer):
+    for name in "abc":
+        drawer.put(name, Card(name), NOW, NOW + 5 if name == "b" else 0)
+    seen = []
+    assert drawer.change_among("a", seen.append, NOW + 5) is None
+    assert seen == [{"a": Card("a"), "c": Card("c")}]
+    assert [name for name, _ in drawer.page("", 9, NOW + 5)] == ["c"]
+
+
 def test_a_record_is_taken_once(drawer):
     drawer.put("a", Card("a"), NOW)
     assert drawer.take("a", NOW) == Card("a")

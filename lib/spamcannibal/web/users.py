@@ -88,15 +88,11 @@ class Users:
         return made
 
     def remove(self, name: str) -> None:
-        self._keep_an_owner(name)
-        if self._drawer.take(name, 0.0) is None:
-            raise _missing(name)
+        self._change_rank(name, lambda user: None)
 
-    def set_role(self, name: str, role: str) -> User:
+    def set_role(self, name: str, role: str) -> None:
         _check_role(role)
-        if role != "owner":
-            self._keep_an_owner(name)
-        return self._change(name, lambda user: replace(user, role=role, epoch=self._token()))
+        self._change_rank(name, lambda user: replace(user, role=role, epoch=self._token()))
 
     def set_password(self, name: str, password: str) -> User:
         passwords.check(password, name)
@@ -145,11 +141,21 @@ class Users:
             raise _missing(name)
         return made
 
-    def _keep_an_owner(self, name: str) -> None:
-        """Refuse to take the last owner away. Two at once could: then `spamcannibal user` makes another."""
-        owners = [other for other, user in self.all() if user.rank is Role.OWNER]
-        if owners == [name]:
-            raise SpamCannibalError(f"{name} is the only owner: make another one first")
+    def _change_rank(self, name: str, fn: Callable[[User], User | None]) -> None:
+        """Change or remove a user, unless he is the last owner and is none then."""
+
+        def change(users: dict[str, User]) -> User | None:
+            if name not in users:
+                raise _missing(name)
+            made = fn(users[name])
+            owners = [other for other, user in users.items() if user.rank is Role.OWNER]
+            if owners == [name] and (made is None or made.rank is not Role.OWNER):
+                raise SpamCannibalError(f"{name} is the only owner: make another one first")
+            return made
+
+        if not is_name(name):
+            raise _missing(name)
+        self._drawer.change_among(name, change, 0.0)
 
 
 def is_name(text: str) -> bool:
