@@ -10,11 +10,12 @@ from spamcannibal.record import Action
 from spamcannibal.rows import change_row
 from spamcannibal.store.search import WantedChange, search_changes, time_of
 from spamcannibal.web.app import here
-from spamcannibal.web.spelling import read_key
+from spamcannibal.web.spelling import read_choice, read_key, read_number
 
 PAGE = 100
 BUDGET = 20_000  # changes that one page looks at
 FIELDS = ("within", "text", "source", "action", "since")
+ACTIONS = tuple(action.name.lower() for action in Action)
 
 blueprint = Blueprint("journal", __name__)
 
@@ -24,19 +25,18 @@ def show() -> Response:
     """Show changes."""
     asked = {name: request.args.get(name, "").strip() for name in FIELDS}
     try:
-        wanted = _wanted(asked)
+        wanted, before = _wanted(asked), read_number("before", request.args.get("before", ""))
     except (AddrError, StoreError) as error:
         return _page(asked, why=str(error), status=400)
-    before = request.args.get("before", "0")
-    number = int(before) if before.isascii() and before.isdigit() and len(before) < 20 else 0
-    found = search_changes(here().store, wanted, number, PAGE, BUDGET)
+    found = search_changes(here().store, wanted, before, PAGE, BUDGET)
     rows = [{"key": change.key, **change_row(change)} for change in found.rows]
     further = {**{name: text for name, text in asked.items() if text}, "before": found.before} if found.before else None
     return _page(asked, rows=rows, looked=found.looked, further=further)
 
 
 def _wanted(asked: dict[str, str]) -> WantedChange:
-    action = Action[asked["action"].upper()] if asked["action"].upper() in Action.__members__ else None
+    word = read_choice("action", asked["action"], ACTIONS)
+    action = Action[word.upper()] if word else None
     since = parse_moment(asked["since"], here().clock()) if asked["since"] else 0
     if since is None:
         raise AddrError(f"not a time, want {FORM}")
@@ -46,5 +46,4 @@ def _wanted(asked: dict[str, str]) -> WantedChange:
 
 def _page(asked: dict[str, str], status: int = 200, **shown: Any) -> Response:
     found = {"rows": [], "looked": 0, "further": None, "why": "", **shown}
-    actions = [action.name.lower() for action in Action]
-    return make_response(render_template("admin_journal.html", asked=asked, actions=actions, **found), status)
+    return make_response(render_template("admin_journal.html", asked=asked, actions=ACTIONS, **found), status)

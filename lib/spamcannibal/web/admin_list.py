@@ -15,7 +15,7 @@ from spamcannibal.store.search import Wanted, span, time_of
 from spamcannibal.store.search import search as search_listings
 from spamcannibal.web.app import here
 from spamcannibal.web.pointers import Pointers
-from spamcannibal.web.spelling import read_key
+from spamcannibal.web.spelling import read_choice, read_key
 
 PAGE = 100
 BUDGET = 20_000  # listings that one page looks at
@@ -92,7 +92,7 @@ def net(text: str) -> Response:
     after = parse_key(request.args["after"]) if request.args.get("after") else None
     keys = _keys_of(key, after)
     rows = _net_rows(keys)
-    with_names = request.args.get("names") == "1"
+    with_names = read_choice("names", request.args.get("names", ""), ("1",)) == "1"
     hosts = [row["key"] for row in rows if len(row["key"]) in (4, 16)]
     names = _pointers().names(hosts) if with_names else {}
     page = render_template(
@@ -108,7 +108,8 @@ def net(text: str) -> Response:
 
 def _wanted(asked: dict[str, str]) -> Wanted:
     store = here().store
-    flag = next((bit for bit, name in FLAG_NAMES.items() if name == asked["flag"]), 0)
+    word = read_choice("flag", asked["flag"], FLAG_NAMES.values())
+    flag = next((bit for bit, name in FLAG_NAMES.items() if name == word), 0)
     since_ms, until_ms = (time_of(store, _moment(asked[n])) if asked[n] else None for n in ("since", "until"))
     within = read_key(asked["within"]) if asked["within"] else None
     return Wanted(within, asked["text"], asked["source"], None, flag, since_ms, until_ms)

@@ -45,7 +45,9 @@ class Undo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JournalPage(Struct, frozen=True):
-    """`next` is what to ask for as `after`; `gap`: changes between `after` and the first one here are gone."""
+    """`next` is what to ask for as `after`. `gap`: changes between `after` and the first one here are gone, or there are
+    not so many here, as after a restore: what you know of the list is not the list.
+    """
 
     changes: list[views.ChangeView]
     next: int
@@ -71,6 +73,9 @@ def read(call: Call) -> Answer:
     """Give changes, waiting for them if asked."""
     query: After = call.query
     store = call.site.store
+    last = store.last_seq()
+    if query.after > last:
+        return Answer(JournalPage([], last, last, True))
     changes = store.read(query.after, query.limit)
     if not changes and query.wait and call.tools.places.take():
         try:

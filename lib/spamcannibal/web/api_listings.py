@@ -25,6 +25,7 @@ from spamcannibal.web.api_decode import refused
 from spamcannibal.web.api_problem import Problem
 
 Word = Literal["listed", "changed", "same"]
+KEY_SIZES = (4, 5, 16, 17)
 LOWEST_CODE, HIGHEST_CODE = bytes((127, 0, 0, 2)), bytes((127, 255, 255, 255))
 
 
@@ -153,10 +154,15 @@ def _key(call: Call) -> bytes:
 
 def _after(cursor: str) -> bytes | None:
     """Return the key that a cursor holds."""
+    if not cursor:
+        return None
     try:
-        return base64.b64decode(cursor, b"-_", validate=True) if cursor else None
+        key = base64.b64decode(cursor, b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise refused("cursor", cursor, "what `next` of a page said") from None
+        key = b""
+    if len(key) not in KEY_SIZES:
+        raise refused("cursor", cursor, "what `next` of a page said")
+    return key
 
 
 def _cursor(after: bytes) -> str:
