@@ -45,8 +45,8 @@ class Undo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JournalPage(Struct, frozen=True):
-    """`next` is what to ask for as `after`. `gap`: changes between `after` and the first one here are gone, or `after` is
-    past the last, as after a restore: what you know of the list is not the list.
+    """`next` is what to ask for as `after`. `gap`: changes between `after` and the first one here are gone, or `after`
+    is past the last, as after a restore: what you know of the list is not the list.
     """
 
     changes: list[views.ChangeView]
