@@ -309,7 +309,7 @@ def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(tmp_p
         made.settings.write_text(SETTINGS.replace("tcp_idle_s = 2", 'tcp_idle_s = 2\nuser = "nobody"'))
         store = tmp_path / "store"
         run("chown", "-R", ":nogroup", store)
-        store.chmod(0o750)  # nor may it make or remove files
+        store.chmod(0o2750)  # nor may it make or remove files
         files = [path for path in store.iterdir() if not path.name.startswith(("__db", "spamcannibal.lock"))]
         process = made.start()
         assert Path(f"/proc/{process.pid}").stat().st_uid != 0
@@ -321,7 +321,11 @@ def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(tmp_p
         assert {"tarpit", "journal"} <= {path.name for path in files}
         process.terminate()
         assert process.wait(20) == 0
-        made.store.close()
+        made.store.close()  # with nobody else there, as after a boot, it was made ready before the user changed
+        process = made.start()
+        assert made.short(listed("192.0.2.2"), "TXT") == '"later"'
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_a_user_without_rights_to_the_store_is_told_which(tmp_path: Path) -> None:

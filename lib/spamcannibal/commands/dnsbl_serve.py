@@ -2,7 +2,7 @@
 
 The server binds, becomes the configured user and answers; dnsbl/daemon.py opens the database for reading, follows it
 and obeys signals. A reader can neither make a database nor recover it; where no other writer comes, a process of our
-own is one until we have it open (`dnsbl prepare`).
+own is one until we have it open (`dnsbl prepare`), begun before the server becomes a user that may not write.
 """
 
 import base64
@@ -68,6 +68,7 @@ def serve(ctx: click.Context) -> None:
         if dnsbl.metrics:
             server.add_pages(*parse_endpoint(dnsbl.metrics), Pages(_pages(server, daemon, talkers)))
         if dnsbl.user:
+            daemon.prepare()
             drop_privileges(dnsbl.user, (CAP_NET_BIND_SERVICE,))
         server.mark_stale(True)
         server.start(View(zones, {}, lambda: 0, lambda key: b""), None)
@@ -92,8 +93,9 @@ class _Helper:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.communicate(timeout=PREPARE_S)
             return
-        self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(PermissionError):  # begun before we became another user; it ends by itself
+            self._process.kill()
+            self._process.wait()
 
 
 class _Source:

@@ -2,7 +2,7 @@
 
 The store is opened read-only, so a writer must have made it ready. Until then queries in our zones get SERVFAIL and we
 try again, less and less often. A writer that waits for nothing else (`source.prepare`) is asked for when none comes by
-itself within PATIENCE_S.
+itself within PATIENCE_S; by `prepare` at once, by who becomes a user that may only read.
 
 Data is as old as the last time when nothing was left to follow. Past max_lag_s it is told (STALE, then CURRENT); past
 stale_limit_s, if that is set, the server answers SERVFAIL rather than what it has.
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Protocol
 
 from spamcannibal.dnsbl.cookies import Cookies
@@ -91,6 +92,16 @@ class Daemon:
             "text_failures_total": publisher.texts.failures if publisher else 0,
             **(self._secondaries.figures if self._secondaries else {}),
         }
+
+    def prepare(self) -> None:
+        """Have the store made ready now, if it is there and wants that, with the rights that we still have."""
+        if not Path(self._settings.store.path).is_dir():
+            return  # nor would we make one for whom it may not belong to
+        try:
+            self._source.open(self._settings).close()
+        except SpamCannibalError:
+            self._prepared_s = time.monotonic()
+            self._helper = self._source.prepare()
 
     def run(self, signals: Signals) -> None:
         """Go on until asked to stop."""
