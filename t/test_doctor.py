@@ -129,11 +129,19 @@ def test_the_queue_table_is_read_and_other_lines_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("is_read", "age_s", "state"),
-    [(True, 3.0, OK), (True, 500.0, BAD), (True, None, BAD), (False, 3.0, UNKNOWN), (True, UNTOLD, UNKNOWN)],
+    ("is_read", "age_s", "began_s", "state"),
+    [
+        (True, 3.0, None, OK),
+        (True, 500.0, None, BAD),
+        (True, None, 500.0, BAD),
+        (True, None, 0.4, UNKNOWN),
+        (True, 500.0, 0.4, UNKNOWN),
+        (False, 3.0, None, UNKNOWN),
+        (True, UNTOLD, 0.4, UNKNOWN),
+    ],
 )
-def test_a_tarpit_that_runs_must_write(is_read, age_s, state):
-    assert packets.writing(is_read, age_s).state is state
+def test_a_tarpit_that_runs_must_write(is_read, age_s, began_s, state):
+    assert packets.writing(is_read, age_s, [Reader(4711, "python3", age_s=began_s)]).state is state
 
 
 @pytest.mark.parametrize(

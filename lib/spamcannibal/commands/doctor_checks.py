@@ -81,10 +81,11 @@ def packet_path(settings: Settings) -> Iterator[Finding]:
     wanted = host.rules_wanted(settings, chosen) if isinstance(chosen, str) else Untold("the kernel can't be asked")
     yield packets.rules(chosen if isinstance(chosen, str) else "", wanted, present)
     rows, numbers = host.queues(), host.queue_numbers(settings)
-    readers = {} if isinstance(rows, Untold) else host.readers(rows)
+    ours = {} if isinstance(rows, Untold) else {number: rows[number] for number in numbers if number in rows}
+    readers = host.readers(ours)
     yield packets.queues(numbers, rows, readers, settings.tarpit.queue_length)
-    is_read = not isinstance(rows, Untold) and all(number in rows for number in numbers)
-    yield packets.writing(is_read, host.slots_age_s(settings))
+    is_read = len(ours) == len(numbers)
+    yield packets.writing(is_read, host.slots_age_s(settings), readers.values())
 
 
 def dnsbl(settings: Settings, found: Opened) -> Iterator[Finding]:

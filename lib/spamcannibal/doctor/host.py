@@ -80,11 +80,14 @@ def queues() -> dict[int, QueueRow] | Untold:
 def readers(rows: dict[int, QueueRow]) -> dict[int, Reader]:
     """Return the processes among those that read queues: a netlink port is mostly the number of its process."""
     found = {}
+    uptime_s = float((PROC / "uptime").read_text("ascii").split()[0])
     for port in {row.port for row in rows.values()}:
         with suppress(OSError):
             stat = _stat(PROC / str(port))
             name = (PROC / str(port) / "comm").read_text().strip()
-            found[port] = Reader(port, name, stat is not None and stat[0] in "Tt")
+            if stat is not None:
+                age_s = uptime_s - stat[1] / os.sysconf("SC_CLK_TCK")
+                found[port] = Reader(port, name, stat[0] in "Tt", max(0.0, age_s))
     return found
 
 

@@ -11,6 +11,7 @@ APPLY = "spamcannibal firewall apply"
 RUN = "spamcannibal up (or systemctl start spamcannibal-tarpit)"
 AS_ROOT = "run this as root"
 UNWRITTEN_S = 120.0  # the daemon writes who is held every 30 s at the least (tarpit/clerk.py)
+STARTING_S = 35.0
 
 Place = tuple[str, str, str]
 
@@ -25,11 +26,12 @@ class InPlace:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads a queue: a process of this host, stopped or not."""
+    """Who reads a queue: a process of this host, stopped or not, and for how long it has been there."""
 
     pid: int
     name: str
     is_stopped: bool = False
+    age_s: float | None = None
 
 
 def kernel(backend: str | Untold | Wrong, families: Sequence[int]) -> Finding:
@@ -93,14 +95,20 @@ def queues(
     return Finding("queue", State.OK, figures)
 
 
-def writing(is_read: bool, age_s: float | Untold | None) -> Finding:
-    """Tell whether a tarpit that reads its queues also writes what it notes: how old is its newest file?"""
+def writing(is_read: bool, age_s: float | Untold | None, readers: Iterable[Reader] = ()) -> Finding:
+    """Tell whether a tarpit that reads its queues also writes what it notes: how old is its newest file?
+
+    One that has just begun need not have written yet.
+    """
     if isinstance(age_s, Untold):
         return excuse("tarpit", age_s, AS_ROOT)
     if not is_read:
         return Finding("tarpit", State.UNKNOWN, "no daemon runs, so nothing is written", RUN)
     if age_s is None or age_s > UNWRITTEN_S:
         told = "nothing written yet" if age_s is None else f"nothing written for {age_s:.0f} s"
+        began_s = min((reader.age_s for reader in readers if reader.age_s is not None), default=STARTING_S)
+        if began_s < STARTING_S:
+            return Finding("tarpit", State.UNKNOWN, f"starting: it began {began_s:.0f} s ago; {told}", "ask again soon")
         return Finding("tarpit", State.BAD, told, "see its log for TROUBLE lines; is store.path the same for both?")
     return Finding("tarpit", State.OK, f"wrote its notes {age_s:.0f} s ago")
 
