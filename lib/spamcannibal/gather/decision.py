@@ -1,6 +1,7 @@
 """What the tally (tally.py) goes by and tells: terms and voices, decisions and accounts with their wording. Pure."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from spamcannibal.gather.line import REASON_LIMIT
@@ -54,7 +55,7 @@ class Decision(NamedTuple):
     @property
     def why(self) -> str:
         """Return the grounds as one line, for evidence and logs."""
-        return f"{self.colour}: weight {self.weight:g} of {self.wanted:g} wanted, said by {_listed(self.said)}"
+        return _why(self.colour, self.weight, self.wanted, self.said)
 
     @property
     def text(self) -> str:
@@ -70,6 +71,8 @@ class Decision(NamedTuple):
     @property
     def grounds(self) -> str:
         """Return `why` and what each reporter said, a line each, for evidence."""
+        if not self.reasons:
+            return self.why
         reasons = [f"{name}: {self.reasons[name]}" for name, _ in self.said[:NAMES_LIMIT] if name in self.reasons]
         return "\n".join([self.why, *reasons])
 
@@ -91,6 +94,11 @@ class Account(NamedTuple):
             if weight:
                 parts.append(f"{colour} {weight:.3g} of {wanted:g} ({_listed(self.said[colour])})")
         return "; ".join(parts)
+
+
+@lru_cache(256)  # in a burst the same reporters say the same of many addresses
+def _why(colour: str, weight: float, wanted: float, said: Parts) -> str:
+    return f"{colour}: weight {weight:g} of {wanted:g} wanted, said by {_listed(said)}"
 
 
 def _listed(parts: Parts) -> str:

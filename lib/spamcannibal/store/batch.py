@@ -83,7 +83,15 @@ class Batch:
 
     def list(self, item: NewListing) -> int:
         """List or amend; give the journal record's number, or the one that already says so."""
-        raw = self._tarpit.get(item.key, txn=self.txn)
+        return self.list_over(item, self.raw_of(item.key))
+
+    def raw_of(self, key: bytes) -> bytes | None:
+        """Give what tarpit holds for a key, if anything."""
+        raw: bytes | None = self._tarpit.get(key, txn=self.txn)
+        return raw
+
+    def list_over(self, item: NewListing, raw: bytes | None) -> int:
+        """Do what `list` does where raw_of gave `raw` in this transaction, and nothing changed the key since."""
         is_trial = raw is not None and layout.is_shadow(raw) and not item.flags & SHADOW
         is_hearsay = item.contrib is not None and not is_trial
         if is_hearsay and raw is not None and self._evidence.exists(item.key, txn=self.txn):
@@ -268,7 +276,7 @@ class Batch:
 
     def _forget_contact(self, key: bytes) -> int:
         """Take a host out of archive; give when it last knocked, 0 if it did not."""
-        raw = self._take(self._archive, key)
+        raw = self._take(self._archive, key) if self.tally.archive else None
         if raw is None:
             return 0
         self.tally.archive -= 1

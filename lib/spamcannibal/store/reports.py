@@ -36,17 +36,15 @@ def list_reported(store: Store, items: Sequence[NewListing], now: float) -> list
 
 
 def _list(store: Store, batch: Batch, item: NewListing) -> Done:
-    if not _may_change(store, batch, item):
+    raw = batch.raw_of(item.key)
+    if raw is not None and not _may_change(store, batch, item, raw):
         return Done.KEPT
-    batch.list(item)
+    batch.list_over(item, raw)
     return Done.LISTED
 
 
-def _may_change(store: Store, batch: Batch, item: NewListing) -> bool:
-    """Tell whether an item may be listed over what stands there."""
-    raw = store.env.db("tarpit").get(item.key, txn=batch.txn)
-    if raw is None:
-        return True
+def _may_change(store: Store, batch: Batch, item: NewListing, raw: bytes) -> bool:
+    """Tell whether an item may be listed over what stands there, as tarpit holds it."""
     listing = layout.unpack_listing(raw)
     is_refused = not item.flags & (record.EXCLUDED | record.SHADOW)
     if is_refused and listing.flags & record.SHADOW:
