@@ -118,6 +118,7 @@ SHELLS = {
     "web.bouncer",
     "web.bouncer_feed",
     "web.tokens",
+    "web.turn",
     "web.admin",
     "web.admin_access",
     "web.admin_account",

@@ -118,8 +118,9 @@ def _account(store: Store, zones: Mapping[str, Kind], addr: bytes, seq: int | No
 
 def _present(store: Store, keys: Iterable[bytes]) -> list[Match]:
     keys = list(keys)
-    lengths = set(store.lengths(len(split_key(keys[0])[0])))
-    keys = [key for key in keys if split_key(key)[1] in lengths]
+    size = len(split_key(keys[0])[0])
+    lengths = set(store.lengths(size))
+    keys = [key for key in keys if (key[-1] if len(key) > size else size * 8) in lengths]
     found = [(key, row) for key, row in zip(keys, store.records("tarpit", keys), strict=True) if row is not None]
     return [
         Match(

@@ -136,15 +136,21 @@ def decide(case: Case | None, terms: Terms, now: float) -> Verdict:
     """Say what becomes of a proven request; None is what is not listed any more."""
     if case is None:
         return Verdict("closed", ("it is not listed any more",))
-    if case.flags & (EXCLUDED | SHADOW):
-        return Verdict("closed", (f"the entry {format_key(case.key)} refuses nobody",))
-    if case.zones:
-        return Verdict("closed", (f"it is here by the word of {', '.join(case.zones)}: ask to be taken off there",))
+    why = obstacle(case.key, case.flags, case.zones)
+    if why:
+        return Verdict("closed", (why,))
     found = tuple(_objections(case, terms, now))
     if not found:
         return Verdict("removed")
     passes = all(each.until_s for each in found)
     return Verdict("queued", tuple(each.why for each in found), max(each.until_s for each in found) if passes else 0.0)
+
+
+def obstacle(key: bytes, flags: int, zones: Sequence[str]) -> str:
+    """Say why an entry is nothing that a request could remove; "" if it is."""
+    if flags & (EXCLUDED | SHADOW):
+        return f"the entry {format_key(key)} refuses nobody"
+    return f"it is here by the word of {', '.join(zones)}: ask to be taken off there" if zones else ""
 
 
 def cooldown_until_s(case: Case, terms: Terms) -> float:

@@ -18,6 +18,7 @@ from spamcannibal.web import api_views as views
 from spamcannibal.web.api_call import Answer, Call
 from spamcannibal.web.api_problem import Problem
 from spamcannibal.web.api_stream import Feed, Pace
+from spamcannibal.web.turn import away
 
 PAGE_LIMIT = 500
 UNDO_LIMIT = 1000
@@ -138,7 +139,8 @@ def _awaited(call: Call, query: After) -> list[Change]:
     site = call.site
     end_s = site.clock() + min(query.wait, site.settings.api.wait_s)
     while not site.is_over and site.clock() < end_s and not call.is_gone():
-        site.pause(site.settings.store.follow_interval_s)
+        with away():
+            site.pause(site.settings.store.follow_interval_s)
         changes = site.store.read(query.after, query.limit)
         if changes:
             return changes

@@ -20,6 +20,7 @@ from spamcannibal.web import visitor
 from spamcannibal.web.inert import inert, inert_lines
 from spamcannibal.web.limits import Limiter
 from spamcannibal.web.site import Site
+from spamcannibal.web.turn import taking_turns
 
 RETRY_S = 30
 HEADERS = {
@@ -31,7 +32,10 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), interest-cohort=()",
+    "Cache-Control": "no-store",
+    "Strict-Transport-Security": "max-age=31536000",  # the last: only for a site that is there by HTTPS
 }
+_HEADERS = tuple((name.lower(), name, value) for name, value in HEADERS.items())
 # What the navigation of every page shows: end point, word.
 NAVIGATION = (
     ("home.index", "Look up"),
@@ -47,6 +51,7 @@ def create_app(site: Site, path: str | None = None) -> Flask:
     """Return the application of a site; for the one request of a CGI server, only what its `path` needs."""
     app = Flask(__name__)
     app.extensions["site"] = site
+    cast(Any, app).wsgi_app = taking_turns(app.wsgi_app)
     app.config.update(
         MAX_CONTENT_LENGTH=site.settings.web.body_limit_bytes,
         MAX_FORM_MEMORY_SIZE=site.settings.web.body_limit_bytes,
@@ -62,7 +67,7 @@ def create_app(site: Site, path: str | None = None) -> Flask:
     limiter = app.extensions["limiter"] = Limiter(site.settings.web.per_minute)
     app.before_request(_admit(site, limiter))
     app.after_request(_harden)
-    app.context_processor(lambda: {"site": site.settings.web, "navigation": navigation(), "url_for": link})
+    app.context_processor(lambda: _everywhere(site, request.script_root))
     app.register_error_handler(HTTPException, cast("Callable[[Any], Any]", _refuse))
     app.register_error_handler(SpamCannibalError, cast("Callable[[Any], Any]", _fail))
     app.register_error_handler(Exception, _fault)
@@ -104,14 +109,22 @@ def here() -> Site:
     return cast(Site, current_app.extensions["site"])
 
 
-def navigation() -> list[tuple[str, str]]:
-    """Return the links that every page has, of the parts that there are."""
-    return [link for link in NAVIGATION if link[0] in current_app.view_functions]
+def _everywhere(site: Site, root: str) -> dict[str, Any]:
+    """Return what every template has; `root` is where the application is."""
+
+    def link(endpoint: str, **values: Any) -> str:
+        """Return what flask.url_for does: a page has a dozen of them, nearly always the same."""
+        return _linked(root, endpoint, tuple(values.items()))
+
+    return {"site": site.settings.web, "frame": _frame(root), "url_for": link}
 
 
-def link(endpoint: str, **values: Any) -> str:
-    """Return what flask.url_for does, for templates: a page has a dozen of them, nearly always the same."""
-    return _linked(request.script_root, endpoint, tuple(values.items()))
+@lru_cache(64)
+def _frame(root: str) -> dict[str, Any]:
+    """Return the links that every page has."""
+    files = {name: _linked(root, "static", (("filename", name),)) for name in ("style.css", "icon.svg", "comfort.js")}
+    pages = [(endpoint, _linked(root, endpoint, ()), word) for endpoint, word in NAVIGATION]
+    return {"files": files, "home": _linked(root, "home.index", ()), "pages": pages}
 
 
 @lru_cache(4096)
@@ -140,12 +153,11 @@ def _admit(site: Site, limiter: Limiter) -> Callable[[], None]:
 
 
 def _harden(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "no-store"
-    if here().settings.web.url.startswith("https:"):
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    headers = response.headers
+    had = {name.lower() for name, _ in headers}
+    for low, name, value in _HEADERS if here().settings.web.url.startswith("https:") else _HEADERS[:-1]:
+        if low not in had:
+            headers.add(name, value)
     return response
 
 

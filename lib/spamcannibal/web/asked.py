@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from cachetools import TTLCache
 
 from spamcannibal.removal import NAMES_LIMIT
+from spamcannibal.web.turn import away
 
 KNOWN_S = 60.0
 SIZE = 10_000
@@ -82,7 +83,8 @@ class Asked:
     def _place(self) -> Iterator[bool]:
         is_mine = self._places.acquire(blocking=False)
         try:
-            yield is_mine
+            with away():
+                yield is_mine
         finally:
             if is_mine:
                 self._places.release()

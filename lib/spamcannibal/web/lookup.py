@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 
-from spamcannibal import explain
+from spamcannibal import explain, removal
 from spamcannibal.addr import format_key, parse_key
 from spamcannibal.checks import is_prefix
 from spamcannibal.errors import AddrError
@@ -13,7 +13,6 @@ from spamcannibal.robot.redact import Rules, redact
 from spamcannibal.rows import listing_row
 from spamcannibal.settings import Settings
 from spamcannibal.store.search import Wanted, search
-from spamcannibal.web import removal_desk
 from spamcannibal.web.app import here, wants_json
 from spamcannibal.web.home import search_page
 from spamcannibal.web.inert import inert
@@ -63,8 +62,7 @@ def _answer(key: bytes, form: str) -> Response:
     if form == "" and wants_json():
         form = ".json"
     names = site.asked.pointers(key) if not form and len(key) in (4, 16) else None
-    with site.turn:
-        answer = _told(site, key, form, names)
+    answer = _told(site, key, form, names)
     answer.vary.add("Accept")
     return answer
 
@@ -72,7 +70,7 @@ def _answer(key: bytes, form: str) -> Response:
 def _told(site: Site, key: bytes, form: str, names: tuple[str, ...] | None) -> Response:
     """Return the answer in one of the FORMS, or as a page."""
     is_own = key == g.visitor
-    account, obstacle = site.store.env.read(lambda: _look(site, key))
+    account = explain.explain(site.store, site.zones, key)
     document = explain.document(account, site.settings)
     rules = _rules(site.settings)
     shown = public(document, lambda zone: _link(site, zone), lambda body: _redacted(body, rules), is_own)
@@ -85,17 +83,18 @@ def _told(site: Site, key: bytes, form: str, names: tuple[str, ...] | None) -> R
         return Response("\n".join([*lines, ""]), content_type="text/plain; charset=utf-8")
     is_host = len(key) in (4, 16)
     page = render_template(
-        "lookup.html", shown=shown, names=names, is_host=is_host, is_own=is_own, can_ask=not obstacle
+        "lookup.html", shown=shown, names=names, is_host=is_host, is_own=is_own, can_ask=_can_ask(site, account)
     )
     return make_response(page)
 
 
-def _look(site: Site, key: bytes) -> tuple[explain.Account, str]:
-    """Return what is known, and why nobody may ask for removal, both of one moment."""
-    account = explain.explain(site.store, site.zones, key)
-    if len(key) not in (4, 16) or not site.settings.removal.enabled or not account.matches:
-        return account, "no"
-    return account, removal_desk.obstacle(removal_desk.case(site, key, site.clock()))
+def _can_ask(site: Site, account: explain.Account) -> bool:
+    """Tell whether a request could remove what decides about an address."""
+    match = account.deciding
+    if match is None or len(account.addr) not in (4, 16) or not site.settings.removal.enabled:
+        return False
+    zones = [cause.zone for cause in match.contrib.causes] if match.contrib else []
+    return not removal.obstacle(match.key, match.change.flags, zones)
 
 
 def _inside(site: Site, key: bytes) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spamcannibal.errors import SpamCannibalError, Unavailable
+from spamcannibal.web.turn import away
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -17,7 +20,7 @@ AT_ONCE = 2
 WAIT_S = 5.0
 COSTS: dict[str, Any] = {}  # what differs from the library's: RFC 9106's second choice
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_places = threading.BoundedSemaphore(AT_ONCE)
 
 
 def check(password: str, name: str) -> None:
@@ -36,7 +39,7 @@ def is_too_long(password: str) -> bool:
 
 def hashed(password: str) -> str:
     """Return the hash of a password, with its salt and costs in it."""
-    with _Turn():
+    with _place():
         return _hasher().hash(_raw(password))
 
 
@@ -46,7 +49,7 @@ def matches(known: str | None, password: str) -> bool:
 
     if is_too_long(password):
         return False
-    with _Turn():
+    with _place():
         try:
             return _hasher().verify(known or nobody(), _raw(password)) and known is not None
         except (VerificationError, InvalidHashError):
@@ -58,15 +61,16 @@ def is_stale(known: str) -> bool:
     return _hasher().check_needs_rehash(known)
 
 
-class _Turn:
-    """Waits for one's turn to hash; Unavailable if that takes too long."""
-
-    def __enter__(self) -> None:
-        if not _turns.acquire(timeout=WAIT_S):
+@contextmanager
+def _place() -> Iterator[None]:
+    """Be one of those who hash while this lasts; Unavailable if all places stay taken for too long."""
+    with away():
+        if not _places.acquire(timeout=WAIT_S):
             raise Unavailable("too many logins at once; try again in a moment")
-
-    def __exit__(self, *_: object) -> None:
-        _turns.release()
+        try:
+            yield
+        finally:
+            _places.release()
 
 
 def _hasher() -> PasswordHasher:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from cachetools import TTLCache
 
 from spamcannibal.web.asked import Names
+from spamcannibal.web.turn import away
 
 WORKERS = 32
 WAIT_S = 4.0
@@ -44,7 +45,8 @@ class Pointers:
         pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="names")
         try:
             asked = {pool.submit(self._source.pointers, addr): addr for addr in addrs}
-            done, _ = wait(asked, self._wait_s)
+            with away():
+                done, _ = wait(asked, self._wait_s)
             answers = ((asked[each], each.result()) for each in done if each.exception() is None)
             return {addr: names for addr, names in answers if names is not None}
         finally:

@@ -5,6 +5,7 @@ from spamcannibal.removal import Declined, Request
 from spamcannibal.store.removals import Removals
 from spamcannibal.web.removal_mail import House, outcome_mail, waiting_mail
 from spamcannibal.web.site import Site
+from spamcannibal.web.turn import away
 
 LATER = "Too many requests of late; try again tomorrow."
 
@@ -38,7 +39,8 @@ def post(site: Site, recipient: str, mail: bytes, is_vital: bool = True) -> None
     try:
         if not kept.allow("mail", recipient, most, now) or not kept.allow("mails", "all", settings.mails_per_day, now):
             raise Declined(LATER)
-        site.send("", [recipient], mail)
+        with away():
+            site.send("", [recipient], mail)
     except SpamCannibalError as error:
         site.log.emit("REMOVAL", what="mail not sent", to=recipient, why=str(error))
         if is_vital:

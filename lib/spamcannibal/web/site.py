@@ -21,8 +21,8 @@ class Site:
     """One installation. `opened` gives the store, `send` takes (sender, recipients, mail) or raises Unavailable.
 
     `contacts` gives the abuse contacts of an address (None: not known now), `lists` what is known of remote lists by
-    zone; `asked` is how pages ask `names`, `config` the settings' file. Who computes much and waits for nothing holds
-    `turn` meanwhile: threads that compute at once take the interpreter from each other, and all of them come late.
+    zone; `asked` is how pages ask `names`, `config` the settings' file. Whoever waits for `send`, `pause` or the like
+    does so turn.away().
     """
 
     settings: Settings
@@ -38,7 +38,6 @@ class Site:
     lists: Callable[[], Mapping[str, RemoteList]] = dict
     config: Path = DEFAULT_PATH
     is_over: bool = False
-    turn: threading.Lock = field(default_factory=threading.Lock)
     _store: Store | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
