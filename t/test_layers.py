@@ -86,6 +86,7 @@ SHELLS = {
     "robot.world",
     "remote.catalogue",
     "remote.client",
+    "remote.names",
     "remote.resolver",
     "remote.statefile",
     "remote.streams",
@@ -136,7 +137,6 @@ SHELLS = {
     "web.sessions",
     "web.signin",
     "web.users",
-    "web.names",
     "web.asked",
     "web.lookup",
     "web.policy",
@@ -214,7 +214,7 @@ OUTSIDE = {
     "cachetools": ("dnsbl.", "remote.", "gather.", "web."),
     "click": ("commands.",),
     "dkim": ("robot.dkimcheck",),
-    "dns": ("robot.dkimcheck", "web.names"),
+    "dns": ("robot.dkimcheck",),
     "flask": ("web.",),
     "jinja2": ("commands.", "web."),
     "markupsafe": ("commands.", "web."),
@@ -425,7 +425,7 @@ def test_help_loads_neither_settings_nor_libraries_beside_click():
 def test_explain_loads_nothing_that_few_need():
     loaded = loaded_by("import spamcannibal.commands.explain")
     assert "berkeleydb" in loaded
-    assert not loaded & {"rich", "json", "socket", "ctypes", "dataclasses", "getpass", "dnslib", "flask"}
+    assert not loaded & {"rich", "json", "socket", "ctypes", "dataclasses", "difflib", "getpass", "dnslib", "flask"}
 
 
 @pytest.mark.parametrize("module", ["", *(name for name in MODULES if "scapy" in outside_imports(name))])

@@ -5,8 +5,9 @@ import threading
 import pytest
 
 from helpers.faulty_dns import FaultyDns, names
+from spamcannibal.remote.names import Resolved
+from spamcannibal.settings.remote import RemoteSettings
 from spamcannibal.web import turn as turn_module
-from spamcannibal.web.names import Resolved
 from spamcannibal.web.turn import Turn, away, taking_turns
 from webkit import client, make_site
 
@@ -98,7 +99,7 @@ def test_a_dns_server_that_never_answers_stops_no_other_request(tmp_path, monkey
 
     with FaultyDns() as dns, make_site(tmp_path) as site:
         dns.on("7.2.0.192.in-addr.arpa", never)
-        site.asked._source = Resolved([dns.endpoint], LONG_S)
+        site.asked._source = Resolved(RemoteSettings(resolvers=(dns.endpoint,)), LONG_S)
         web, waiting = client(site), client(site)
         got = []
         thread = in_thread(lambda: got.append(waiting.get("/lookup/192.0.2.7").text))

@@ -20,13 +20,13 @@ from spamcannibal.config import load
 from spamcannibal.errors import SpamCannibalError, StoreError, Unavailable
 from spamcannibal.events import EventLog
 from spamcannibal.remote.lists import RemoteList
+from spamcannibal.remote.names import Resolved
 from spamcannibal.robot.mailout import Mailer
 from spamcannibal.service import CAP_NET_BIND_SERVICE, Signals, drop_privileges, notify, watchdog_s
 from spamcannibal.settings import Settings
 from spamcannibal.sockets import bind, bind_local, owner_of, shown
 from spamcannibal.store.stores import Store
 from spamcannibal.web.app import create_app
-from spamcannibal.web.names import Resolved
 from spamcannibal.web.site import Site
 
 TURN_S = 1.0
@@ -78,7 +78,7 @@ def make_site(settings: Settings, log: EventLog, config: str | None = None) -> S
         settings=settings,
         opened=lambda: _opened(settings, log),
         zones=zone_kinds(settings),
-        names=Resolved(settings.remote.resolvers),
+        names=Resolved(settings.remote),
         send=Mailer(robot.sendmail, robot.smtp, robot.wait_s).send,
         log=log,
         config=settings_path(config),
