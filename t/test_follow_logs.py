@@ -248,6 +248,45 @@ def test_an_emptied_file_is_read_from_its_beginning(tmp_path):
     assert lines_of(tail) == b"new\n"
 
 
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["while it runs", "while it does not"])
+@pytest.mark.parametrize("hole", [b"", bytes(100)], ids=["written from its beginning", "written on behind a hole"])
+def test_an_emptied_file_that_grew_past_our_place_is_never_read_from_within_a_line(tmp_path, is_stopped, hole):
+    path = tmp_path / "log"
+    path.write_bytes(b"one\ntwo\n")
+    tail = Tail(path, from_start=True)
+    assert tail.read() == b"one\ntwo\n"
+    if is_stopped:
+        tail.close()
+        tail = Tail(path, tail.place)
+    path.write_bytes(hole + b"helo what a peer said\nnext\n")
+    assert (lines_of(tail), tail.lost) == (hole + b"helo what a peer said\nnext\n", 1)
+    assert (lines_of(Tail(path, tail.place)), tail.place.offset) == (b"", len(hole) + 27)
+
+
+def test_a_line_that_is_half_there_at_the_start_is_read_when_it_is_whole(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(b"old\nha")
+    tail = Tail(path)
+    assert tail.read() == b""
+    with path.open("ab") as file:
+        file.write(b"lf\n")
+    assert tail.read() == b"half\n"
+
+
+def test_a_stop_within_a_line_that_is_too_long_reads_none_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tail_module, "BLOCK_BYTES", 100)
+    path = tmp_path / "log"
+    path.write_bytes(b"a\n" + b"x" * 250)
+    tail = Tail(path, from_start=True)
+    assert lines_of(tail) == b"a\n"
+    tail.close()
+    again = Tail(path, tail.place)
+    for end in (b"y\nb", b"\n"):
+        with path.open("ab") as file:
+            file.write(end)
+        assert lines_of(again) == (b"" if end == b"y\nb" else b"b\n")
+
+
 def test_a_line_without_end_is_skipped_and_the_rest_read(tmp_path, monkeypatch):
     monkeypatch.setattr(tail_module, "BLOCK_BYTES", 100)
     path = tmp_path / "log"

@@ -11,8 +11,11 @@
 | and then | the new one is read from its beginning |
 | that while we did not run | the old one is looked for beside it by its inode; what was compressed meanwhile is lost |
 | emptied (copytruncate) | from its beginning |
-| no place is known | from its end, or its beginning if asked |
+| and grown past our place since | the same: before a place stands the end of a line, or it is no place of this text |
+| no place is known | from its last line's end, or its beginning if asked |
 | a line longer than a block | is skipped |
+
+A log repeats what peers say, so a line must never be read from its middle: it could say anything there.
 """
 
 import os
@@ -46,7 +49,7 @@ class Tail:
         self._grace_s = grace_s
         self._other_since = float("inf")  # when another file in its place was seen first
         self._file: BinaryIO | None = None
-        self._is_skipping = False  # the rest of a line that was too long
+        self._skipped = 0  # bytes behind our place, of a line that is too long
 
     def begin(self) -> bool:
         """Open the file; True if it never was before, and its place is known now. OSError if it can't be read."""
@@ -58,12 +61,13 @@ class Tail:
             if self._file is None and not self._open():
                 return b""
             assert self._file is not None
+            self._check_place()
             block = self._file.read(BLOCK_BYTES)
             if not block and not self._is_another():
                 return b""
-            was_skipping = self._is_skipping
+            was_skipping = self._skipped
             lines = self._whole(block) if block else b""
-            if lines or (block and not was_skipping and not self._is_skipping):
+            if lines or (block and not was_skipping and not self._skipped):
                 return lines
         return b""
 
@@ -77,17 +81,27 @@ class Tail:
         """Return the whole lines of a block, and go back to behind them."""
         assert self._file is not None and self.place is not None
         end = block.rfind(b"\n") + 1
-        start = 0
-        if self._is_skipping and end:
-            start = block.find(b"\n") + 1
-            self._is_skipping = False
-        if not end and (self._is_skipping or len(block) == BLOCK_BYTES):
-            self.lost += not self._is_skipping
-            self._is_skipping = True
-            end = start = len(block)
-        self.place = self.place._replace(offset=self.place.offset + end)
-        self._file.seek(self.place.offset)
+        start = block.find(b"\n") + 1 if self._skipped else 0
+        if end:
+            self.place = self.place._replace(offset=self.place.offset + self._skipped + end)
+            self._skipped = 0
+        elif self._skipped or len(block) == BLOCK_BYTES:
+            self.lost += not self._skipped
+            self._skipped += len(block)
+        self._file.seek(self.place.offset + self._skipped)
         return block[start:end]
+
+    def _check_place(self) -> None:
+        """Go back to the beginning where our place is within a line: then this is another text than we read."""
+        assert self._file is not None and self.place is not None
+        if self.place.offset and os.pread(self._file.fileno(), 1, self.place.offset - 1) not in (b"\n", b""):
+            self.lost += 1
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        assert self._file is not None and self.place is not None
+        self.place, self._skipped = self.place._replace(offset=0), 0
+        self._file.seek(0)
 
     def _open(self) -> bool:
         """Open the file where we were; False if there is none."""
@@ -103,10 +117,10 @@ class Tail:
             self.lost += 1
             offset = 0
         else:
-            offset = 0 if self._from_start else there.st_size
+            offset = 0 if self._from_start else _last_end(file.fileno(), there.st_size)
         # Whoever comes later than this file begins at its beginning.
         self._from_start = True
-        self.place = Place(there.st_dev, there.st_ino, offset)
+        self.place, self._skipped = Place(there.st_dev, there.st_ino, offset), 0
         file.seek(offset)
         self._file = file
         return True
@@ -128,9 +142,8 @@ class Tail:
         """At the end of the file: turn to its beginning if it was emptied, or to another that stands in its place."""
         assert self._file is not None and self.place is not None
         size = os.fstat(self._file.fileno()).st_size
-        if size < self.place.offset:
-            self.place = self.place._replace(offset=0)
-            self._file.seek(0)
+        if size < self.place.offset + self._skipped:
+            self._begin_anew()
             return size > 0
         try:
             there = self.path.stat()
@@ -147,3 +160,10 @@ class Tail:
         self.close()
         self.place = Place(there.st_dev, there.st_ino, 0)
         return True
+
+
+def _last_end(file: int, size: int) -> int:
+    """Return where the last whole line of a file ends: 0 if there is none within the last block."""
+    start = max(0, size - BLOCK_BYTES)
+    end = os.pread(file, size - start, start).rfind(b"\n") + 1
+    return start + end if end else 0
