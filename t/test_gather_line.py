@@ -42,6 +42,8 @@ REFUSED = [
     (b"   \r", "empty"),
     (b"brown ", "no_address"),
     (b"black", "no_address"),
+    (b"black  key=s3cret six unknown recipients", "no_address"),
+    (b"black key=s3cret 192.0.2.7", "no_address"),
     (b"query", "no_address"),
     (b"BLACK 192.0.2.7", "unknown_verb"),
     (b"delist 192.0.2.7", "unknown_verb"),

@@ -24,13 +24,13 @@ TERMS = Terms(dict.fromkeys(ORDER, 1.0), dict.fromkeys(ORDER, 86400.0))
 LISTED = "203.0.113.7"
 
 
-def make_desk():
+def make_desk(*others):
     standing = Standing()
     standing.set(parse_key(LISTED), table_value(bytes((127, 0, 0, 2)), 0, PUBLISHED))
     reporters = Reporters(
         [
             Reporter(Voice("mx", 1.0, 1.0), (parse_key("192.0.2.1"),), per_s=1e6, per_hour=10**6),
-            Reporter(Voice("key", 1.0, 1.0), secret=b"sesame"),
+            *(others or (Reporter(Voice("key", 1.0, 1.0), secret=b"sesame"),)),
         ]
     )
     world = World(lambda key: None, standing.find, lambda decision: True)
@@ -102,7 +102,9 @@ TALKS = [
     (b"POST /report HTTP/1.1\r\n\r\n", b"HTTP/1.1 411 Length Required\r\n|want a Content-Length\n", True),
     (b"POST /report HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 411 Length Required\r\n|want", True),
     (b"POST /report HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n", b"HTTP/1.1 413 Content Too Large\r\n|body", True),
-    (b"NONSENSE\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n|not a request of HTTP/1.1\n", True),
+    (b"NONSENSE HTTP/\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n|not a request of HTTP/1.1\n", True),
+    (b"BLACK 198.51.100.7\n", b"refused: want one of black, white, yellow, brown, nobl\n", True),
+    (b'{"colour": "black", "address": "198.51.100.7", "peer": true}\n', b"refused: another site|peer = true", False),
 ]
 
 
@@ -171,6 +173,18 @@ def test_ten_megabytes_without_an_end_are_cut_off_at_a_bound(start, limit):
         fed += 500
     assert conversation.is_over and fed <= limit + 1000
     assert desk.sink.counts["malformed"] + desk.sink.counts["too_long"] + desk.sink.counts["unknown_verb"] == 1
+
+
+@pytest.mark.parametrize(
+    "start", [b"[", b"POST /report HTTP/1.1\r\nContent-Length: 999999\r\n\r\n"], ids=["json", "http"]
+)
+def test_a_stranger_may_have_us_keep_less_than_a_reporter(start):
+    data = start + b" " * talk.STRANGER_BYTES
+    for peer, is_over in ((PEER, False), (Peer(parse_addr("192.0.2.99")), True)):
+        reply, conversation, desk = converse(
+            data, peer=peer, desk=make_desk(Reporter(Voice("socket", 1.0, 1.0), is_local=True))
+        )
+        assert (reply, conversation.is_over, desk.sink.counts["stranger"]) == (b"", is_over, int(is_over))
 
 
 def test_a_line_cut_short_is_no_report():

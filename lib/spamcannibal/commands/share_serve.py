@@ -160,7 +160,7 @@ def _messenger(peer: PeerSettings, dry_run: bool) -> Messenger:
         return _Rehearsal(peer.name)
     where = parse_endpoint(peer.server) if is_endpoint(peer.server) else peer.server
     secret = read_key(Path(peer.key_file)).decode("ascii") if peer.key_file else ""
-    return Courier(where, secret, TIMEOUT_S, client_tls(peer), peer.host)
+    return Courier(where, secret, TIMEOUT_S, client_tls(peer), peer.host, is_peer=True)
 
 
 class _Rehearsal:

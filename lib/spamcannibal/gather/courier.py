@@ -27,13 +27,15 @@ class Courier:
         timeout_s: float = 10.0,
         tls: ssl.SSLContext | None = None,
         name: str = "",
+        is_peer: bool = False,
     ) -> None:
-        """`name` is the listener's by its certificate, if `tls` checks that."""
+        """`name` is the listener's by its certificate, if `tls` checks that; `is_peer` if we are another site to it."""
         self._where = where
         self._secret = secret
         self._timeout_s = timeout_s
         self._tls = tls
         self._name = name
+        self._mark = {"peer": True} if is_peer else {}
         self._sock: socket.socket | None = None
 
     def bring(self, reports: Sequence[Report]) -> list[str]:
@@ -62,7 +64,13 @@ class Courier:
         if self._sock is None:
             self._sock = self._connected()
         rows = [
-            {"colour": report.colour, "address": format_key(report.key), "reason": report.reason, "key": self._secret}
+            {
+                "colour": report.colour,
+                "address": format_key(report.key),
+                "reason": report.reason,
+                "key": self._secret,
+                **self._mark,
+            }
             for report in reports
         ]
         self._sock.sendall(json.dumps(rows).encode() + b"\n")

@@ -33,6 +33,7 @@ from spamcannibal.gather.standing import Found, Standing
 DUNNO = ACTIONS["dunno"]
 QUIET = frozenset(("empty", "no_address"))  # Exim without an address, port probes: counted, but nobody's mistake
 NOTHING = "none"
+STRANGER = Refused("stranger", "no reporter of the settings fits this address or key")
 Complain = Callable[[Peer, str, str], None]
 
 
@@ -68,13 +69,20 @@ class Desk:
             return LOCAL in self.manner.ask
         return any(covers(net, peer.addr) for net in self.manner.ask if isinstance(net, bytes))
 
+    def may_report(self, peer: Peer) -> bool:
+        """Tell whether a peer can be a reporter."""
+        return bool(self.sink.reporters.near(peer))
+
     def report(self, peer: Peer, taken: Said | Refused, secret: str = "") -> str:
         """Take a report of a peer, who may have said his key before; return what to answer."""
         if isinstance(taken, Refused):
             return self.refuse(peer, taken)
         reporter = self.sink.reporters.find(peer, taken.secret or secret)
         if reporter is None:
-            return self.refuse(peer, Refused("stranger", "no reporter of the settings fits this address or key"))
+            return self.refuse(peer, STRANGER)
+        if taken.is_peers and reporter.name not in self.sink.tally.terms.peers:
+            why = f"another site's word would pass for our own; want peer = true for the reporter {reporter.name}"
+            return self.refuse(peer, Refused("not_a_peer", why))
         outcome = self.sink.take(taken.report, reporter, self._clock())
         if outcome.why:
             self._complain(peer, outcome.why, f"{format_key(taken.report.key)}: {outcome.detail}")

@@ -3,6 +3,8 @@
     {"colour": "black", "address": "192.0.2.7", "reason": "why", "key": "SECRET"}       reason and key are optional
     [{...}, {...}]                                                                      up to REPORTS_LIMIT of them
 
+With "peer": true it says that it comes from another site (share.py), and counts only as a peer's.
+
 Rspamd (`formatter = "json"`) sends one object a message; of it count `ip`, `user`, `action`, `symbols` and `score`:
 
 | action | report |
@@ -69,7 +71,7 @@ def _report(item: Any, v6_plen: int) -> Taken:
     if not isinstance(reason, str) or not isinstance(key, str):
         return Refused("not_json", "reason and key: want texts")
     made = make_report(colour, address, reason, v6_plen)
-    return Said(made, key) if not isinstance(made, Refused) else made
+    return Said(made, key, bool(item.get("peer"))) if not isinstance(made, Refused) else made
 
 
 def _symbols(symbols: Any) -> str:

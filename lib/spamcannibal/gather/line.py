@@ -6,7 +6,8 @@
 
 Words are separated by one or more spaces, a line ends in LF or CRLF. This is what Exim sends by
 `${readsocket{inet:HOST:PORT}{black $sender_host_address\\n}{3s}{}{}}` (reference/exim-gather.md); a session that has no
-address gives the verb and a space. The reason and the key are ours.
+address gives the verb and a space. The reason and the key are ours; a key is never taken for an address, which a
+refusal would tell.
 
 `Report` is the one event type: every adapter (Postfix, HTTP, JSON lines, a log) makes these and nothing else.
 """
@@ -35,10 +36,11 @@ class Report(NamedTuple):
 
 
 class Said(NamedTuple):
-    """A report as it came, with the secret that came with it."""
+    """A report as it came, with the secret that came with it; `is_peers` if another site says so, not a mail server."""
 
     report: Report
     secret: str = ""
+    is_peers: bool = False
 
 
 class Asked(NamedTuple):
@@ -71,7 +73,7 @@ def parse_line(line: bytes, v6_plen: int = 64) -> Line:
         return _asked(_QUESTIONS[verb], rest)
     if verb not in _VERBS:
         return Refused("unknown_verb", f"want one of {', '.join(VERBS)}")
-    if not rest:
+    if not rest or rest[0].startswith(b"key="):
         return Refused("no_address")
     secret = ""
     if len(rest) > 1 and rest[1].startswith(b"key="):

@@ -80,12 +80,16 @@ class Reporters:
 
     def find(self, peer: Peer, secret: str = "") -> Reporter | None:
         """Return who reports, None for a stranger."""
+        return next((reporter for reporter in self.near(peer) if reporter.knows(secret)), None)
+
+    def near(self, peer: Peer) -> tuple[Reporter, ...]:
+        """Return who a peer may be, if he says the right key; none for a stranger."""
         near = self._near.get(peer)
         if near is None:
             if len(self._near) >= REMEMBERED:
                 self._near.clear()
             near = self._near[peer] = tuple(reporter for reporter in self.all if reporter.may_be(peer))
-        return next((reporter for reporter in near if reporter.knows(secret)), None)
+        return near
 
     def admits(self, reporter: Reporter, now: float) -> bool:
         """Take one report off what a reporter has left; False if nothing is."""

@@ -10,22 +10,24 @@ The first bytes tell the protocol, so one port serves every kind of client:
 | a digit | socketmap of Postfix | stays |
 | { or [ | JSON lines (jsons.py), each answered by a line | stays |
 | NUL | a milter's session (milter_session.py) | stays |
-| a capital letter | an HTTP request (http.py) | ends |
+| a capital letter, and its first line has HTTP/ | an HTTP request (http.py) | ends |
 
-A line counts only with its newline: what is cut short may name another address.
+A line counts only with its newline: what is cut short may name another address. Who can be no reporter may have us keep
+STRANGER_BYTES of a request that is not whole yet; the bounds of reports are for reporters.
 """
 
 from collections.abc import Callable
 
 from spamcannibal.errors import WireError
 from spamcannibal.gather import http, jsons, postfix
-from spamcannibal.gather.desk import Desk
+from spamcannibal.gather.desk import STRANGER, Desk
 from spamcannibal.gather.line import LINE_LIMIT_BYTES, VERBS, Refused, parse_line
 from spamcannibal.gather.milter_session import Session
 from spamcannibal.gather.reporters import Peer
 
 _LINES = tuple(f"{verb} ".encode() for verb in VERBS)  # what comes most, and soonest known
 JSON_LIMIT_BYTES = 1 << 18  # a line of some 500 reports with reasons
+STRANGER_BYTES = postfix.POLICY_LIMIT_BYTES  # the longest question
 _CUT = Refused("cut_short", "the connection ended within a line; want LF after it")
 
 # A method of Conversation, not bound to one: that would be a cycle, left to the garbage collector, for each connection.
@@ -62,6 +64,9 @@ class Conversation:
                 break
             reply, data = taken
             replies.append(reply)
+        if len(data) > STRANGER_BYTES and not (self.is_over or self._desk.may_report(self._peer)):
+            self.is_over = True
+            self._desk.refuse(self._peer, STRANGER)
         self._buffer = b"" if self.is_over else data
         return b"".join(replies)
 
@@ -77,7 +82,7 @@ class Conversation:
             return Conversation._line
         first = data[:1]
         if first.isupper():
-            return Conversation._http
+            return _capital(data)
         if first.isdigit():
             return self._keep(Conversation._socketmap)
         if first in (b"{", b"["):
@@ -190,6 +195,14 @@ class Conversation:
 
     def _reports(self, taken: list[jsons.Taken], secret: str) -> list[str]:
         return [self._desk.report(self._peer, one, secret) for one in taken]
+
+
+def _capital(data: bytes) -> Step | None:
+    """Return what takes a request that begins with a capital letter: HTTP, or a line whose verb is none."""
+    line, end, _ = data[:LINE_LIMIT_BYTES].partition(b"\n")
+    if not end and len(data) < LINE_LIMIT_BYTES:
+        return None
+    return Conversation._http if not end or b" HTTP/" in line else Conversation._line
 
 
 def _check_more(data: bytes, limit_bytes: int) -> None:
