@@ -96,6 +96,7 @@ def test_our_own_json_lines_keep_code_expiry_and_dollar():
         ("jsonl", '{"a": 1}', "no address"),
         ("jsonl", '{"ip": "192.0.2.1", "expiry_ms": -1}', "expiry_ms"),
         ("jsonl", '{"ip": "192.0.2.1", "expiry_ms": [1]}', "int"),
+        ("jsonl", '{"ip": "192.0.2.1", "expiry_ms": 253402300800000}', "before the year 10000"),
         ("jsonl", '{"ip": "192.0.2.1", "expiry_ms": 1e999}', "infinity"),
         ("jsonl", '{"ip": "192.0.2.1", "code": "::1"}', "wrong code"),
         ("csv", 'ip,text\n192.0.2.1,"x"y', "not CSV"),

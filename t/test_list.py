@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from spamcannibal.addr import parse_key
 from spamcannibal.commands import main
 from spamcannibal.dnsbl.colours import COLOURS
-from spamcannibal.errors import AddrError, NeverListed, StoreError, WireError
+from spamcannibal.errors import AddrError, NeverListed, SpamCannibalError, StoreError, WireError
 from spamcannibal.record import HEARSAY_CODE, PUBLISHED, Mode
 from spamcannibal.store.stores import NewListing
 from storekit import open_store
@@ -103,6 +103,7 @@ def test_the_never_list_stops_all_of_it(run, store):
     [
         ("--expires", "soon", "1.2.3.4"),
         ("--expires", "0d", "1.2.3.4"),
+        ("--expires", "36501d", "1.2.3.4"),
         ("--code", "10.0.0.1", "1.2.3.4"),
         ("--code", "127.0.0.1", "1.2.3.4"),
         ("--code", "::1", "1.2.3.4"),
@@ -113,6 +114,12 @@ def test_the_never_list_stops_all_of_it(run, store):
 )
 def test_wrong_usage_is_exit_2(run, args):
     assert run("list", "add", *args).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["add", "remove", "show"])
+def test_standard_input_without_addresses_is_told(run, command):
+    with pytest.raises(SpamCannibalError, match="standard input names no address"):
+        run("list", command, "-", stdin="# none\n")
 
 
 def test_every_wrong_address_is_told(run):

@@ -113,6 +113,19 @@ def test_interrupted_it_ends_between_transactions_and_goes_on_when_run_again(set
     assert second["whole"] and second["listed"] + first["listed"] == store.counts()["tarpit"] == 200_000
 
 
+@pytest.mark.parametrize("lines", [b"203.0.113.7\n", b"nonsense\n" * 1000])
+def test_interrupted_while_it_waits_for_more_it_ends_at_once(settings, store, lines):
+    command = [sys.executable, "-m", "spamcannibal", "-c", settings, "list", "import", "-", "--format", "plain"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b"nonsense\n" + lines)
+        process.stdin.flush()
+        assert b"line 1: not an address" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)  # its input stays open
+        assert process.wait(60) == 4
+        assert b"run it again to go on" in process.stderr.read()
+    assert store.counts()["tarpit"] == 0
+
+
 def test_find_takes_all_that_is_asked_together(run, store):
     keys = [parse_key(text) for text in ("192.0.2.0", "192.0.2.1", "192.0.2.255", "192.0.3.0", "192.0.2.0/24")]
     for number, key in enumerate(keys):
@@ -133,6 +146,7 @@ def test_find_takes_all_that_is_asked_together(run, store):
     assert "3 more" in run("find", "--limit", "2").stderr
     assert run("find", "--flag", "shadow").exit_code == 1
     assert run("find", "--since", "#99").exit_code == 2
+    assert run("find", "--since", "1h", "--until", "2h").exit_code == 2
     assert run("find", "--since", "tomorrow").exit_code == 2
 
 
@@ -165,6 +179,7 @@ def test_diff_shows_what_differs_and_not_what_came_and_went(run, store):
     assert result.exit_code == 1
     assert [r["change"] for r in json.loads(run("diff", "#4", "#6", "--json").stdout)] == ["unlisted", "unlisted"]
     assert run("diff", "#7", "#7").exit_code == 0
+    assert "and 1 more; see --limit" in run("diff", "#2", "--limit", "1", "--json").stderr
     assert "1 listed, 0 unlisted, 1 changed by changes 3 to 8" in run("diff", "1970-01-01T00:20:00").stderr
 
 

@@ -8,7 +8,6 @@ text with B, kB, MB, GB, KiB, MiB, GiB ("64MiB"). What a type can't say is a che
 by (struct type, key); a list is judged item by item.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +73,8 @@ def parse_quantity(text: str, units: Mapping[str, float]) -> float | None:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return ", did you mean X?" for the nearest of the words, or their list when none is near."""
+    import difflib  # here, since only mistakes need it
+
     words = tuple(words)
     found = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f", did you mean {found[0]}?" if found else f", want one of {', '.join(words)}"

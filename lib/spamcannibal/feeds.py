@@ -26,6 +26,7 @@ from spamcannibal.errors import AddrError, WireError
 LINE_LIMIT = 65_536
 HEAD_LINES = 50
 TEXT_LIMIT = 1000
+YEAR_10000_MS = 253_402_300_800_000
 
 
 class Entry(NamedTuple):
@@ -174,8 +175,8 @@ def _object(number: int, row: dict[str, Any]) -> Entries:
     try:
         expiry_ms = int(expiry)
         packed = parse_addr(code) if code else b""
-        if not 0 <= expiry_ms < 1 << 53:
-            raise ValueError(f"expiry_ms: got {expiry_ms}, want milliseconds since 1970")
+        if not 0 <= expiry_ms < YEAR_10000_MS:
+            raise ValueError(f"expiry_ms: got {expiry_ms}, want milliseconds since 1970, before the year 10000")
     except (ValueError, TypeError, OverflowError) as error:
         yield Broken(number, str(error))
         return

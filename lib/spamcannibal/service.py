@@ -35,11 +35,20 @@ _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 
+class Stopped(Exception):
+    """The wish to stop came while `Signals.raises` was set."""
+
+
 class Signals:
-    """The pending wishes of whoever controls this process; a context manager for the main thread."""
+    """The pending wishes of whoever controls this process; a context manager for the main thread.
+
+    A call that waits for others, such as reading a pipe, goes on after a signal: set `raises`, then look at `stop`,
+    then call, and it ends by Stopped.
+    """
 
     def __init__(self) -> None:
         self.stop = False
+        self.raises = False
         self._reload = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -65,6 +74,9 @@ class Signals:
             self._reload = True
         else:
             self.stop = True
+            if self.raises:
+                self.raises = False
+                raise Stopped
 
     def take_reload(self) -> bool:
         """Say whether a reload was asked for since the last call."""

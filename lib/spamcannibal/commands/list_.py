@@ -24,7 +24,7 @@ from spamcannibal.commands.list_undo import undo_
 from spamcannibal.commands.moments import duration
 from spamcannibal.decode import shown
 from spamcannibal.dnsbl.colours import COLOURS
-from spamcannibal.errors import AddrError
+from spamcannibal.errors import AddrError, SpamCannibalError
 from spamcannibal.record import PUBLISHED, SHADOW, Listing, Mode
 from spamcannibal.rows import LISTING_COLUMNS, change_row, contrib_row, listing_row, piece_row
 from spamcannibal.settings import Settings
@@ -193,6 +193,8 @@ def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
             wrong.append(str(error))
     if wrong:
         raise AddrError("; ".join(wrong))
+    if not keys:
+        raise SpamCannibalError("standard input names no address: nothing to do")
     return list(keys)
 
 

@@ -106,6 +106,8 @@ def diff(ctx: click.Context, first: int, last: int | None, limit: int, as_json: 
                     told = moved.after or store.change_at(moved.key, end)
                     rows.append(_moved_row(moved.key, kind, moved.before, moved.after, told))
     emit(rows, DIFF_COLUMNS, as_json)
+    if more := sum(counts.values()) - len(rows):
+        click.echo(f"… and {more} more; see --limit", err=True)
     if not as_json:
         click.echo(
             f"{counts['listed']} listed, {counts['unlisted']} unlisted, {counts['changed']} changed"
@@ -124,6 +126,8 @@ def _wanted(store: Store, given: dict[str, Any]) -> Wanted:
         since_ms, until_ms = (None if given[n] is None else time_of(store, given[n]) for n in ("since", "until"))
     except StoreError as error:
         raise click.BadParameter(str(error)) from None
+    if since_ms is not None and until_ms is not None and since_ms > until_ms:
+        raise click.BadParameter("--since is later than --until")
     return Wanted(given["within"], given["text"] or "", given["source"] or "", given["code"], flag, since_ms, until_ms)
 
 

@@ -23,7 +23,7 @@ from spamcannibal.commands.moments import duration
 from spamcannibal.errors import NeverListed
 from spamcannibal.feeds import FORMS, LINE_LIMIT, Broken, Entry, read
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, SHADOW, Cause, Mode
-from spamcannibal.service import Signals
+from spamcannibal.service import Signals, Stopped
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, Hearsay, NewListing, Store
 from spamcannibal.store.trials import source_of
@@ -97,7 +97,8 @@ def import_(ctx: click.Context, /, file: IO[str], dry_run: bool, as_json: bool, 
     plan = _plan(settings, options, getattr(file, "name", "-"))
     with closing(open_store(settings)) as store, Signals() as signals:
         with progress(_size(file), "importing") as step:
-            tally, is_whole = _import(store, read(_lines(file, step), options["form"] or ""), plan, dry_run, signals)
+            lines = _lines(file, step, signals)
+            tally, is_whole = _import(store, read(lines, options["form"] or ""), plan, dry_run, signals)
     emit([{"file": plan.name, **msgspec.structs.asdict(tally), "whole": is_whole}], COLUMNS, as_json, _title(dry_run))
     if not is_whole:
         click.echo(f"interrupted after line {tally.lines}; run it again to go on", err=True)
@@ -193,11 +194,19 @@ def _spared(store: Store, part: list[NewListing], was: list[Any], tally: Tally) 
     return [item for item, _ in kept], [old for _, old in kept]
 
 
-def _lines(file: IO[str], step: Any) -> Iterator[str]:
-    """Yield lines, none longer than we look at; a longer one comes in parts, each of which is broken."""
-    while line := file.readline(LINE_LIMIT + 2):
-        step(len(line))
-        yield line
+def _lines(file: IO[str], step: Any, signals: Signals) -> Iterator[str]:
+    """Yield lines until we are to stop, none longer than we look at; longer ones come in parts, all of them broken."""
+    try:
+        while True:
+            signals.raises = True
+            line = "" if signals.stop else file.readline(LINE_LIMIT + 2)
+            signals.raises = False
+            if not line:
+                return
+            step(len(line))
+            yield line
+    except Stopped:  # while we waited for more
+        return
 
 
 def _size(file: IO[str]) -> int | None:

@@ -44,9 +44,14 @@ def journal_span(store: "Store", first_ms: int, last_ms: int | None) -> tuple[in
     return first, last
 
 
+LONGEST_S = 100 * 365.0 * DURATIONS["d"]  # what ends later never ends, and its year has four digits
+
+
 def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Read a duration such as 36h or 30d, as seconds."""
     seconds = None if value is None else parse_quantity(value, DURATIONS)
     if value is not None and not seconds:
         raise click.BadParameter(f"got {shown(value)}, want a number with s, m, h, d or w, such as 36h or 30d")
+    if seconds and seconds > LONGEST_S:
+        raise click.BadParameter(f"got {shown(value)}, want at most 100 years (36500d); without it there is no end")
     return seconds
