@@ -73,7 +73,9 @@ def test_the_page_shows_what_the_store_holds(site):
     assert "alice" not in page  # who reports is nobody's business
     for words in ("192.0.2.7", "1 d 0 h", "192.0.2.0/24", "587", "robot", "bl.example.net", "bl.example.org"):
         assert words in page
-    assert page.count("<svg") == len(DRAWN)
+    assert page.count('<div class="wide"><svg') == page.count('<div class="narrow"><svg') == len(DRAWN)
+    ids = re.findall(r' id="([^"]*)"', page)
+    assert len(ids) == len(set(ids))
     assert len(re.findall("<h2", page)) == len(re.findall(r'as <a href="[^"]*\.csv', page)) >= 15
 
 

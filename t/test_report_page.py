@@ -81,7 +81,7 @@ def test_the_page_stands_alone(folder, tmp_path):
     run(folder, "weekly", "--html", str(tmp_path / "week.html"))
     page = (tmp_path / "week.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 10
     assert "<style>" in page
     assert "prefers-color-scheme" in page
     assert "<script" not in page
@@ -119,7 +119,7 @@ def test_a_dry_run_prints_the_mail_that_would_be_sent(folder):
     found = parts(mail)
     assert list(found) == ["", "daily.html"]
     assert "Held longest" in found[""].get_content()
-    assert found["daily.html"].get_content().count("<svg") == 5
+    assert found["daily.html"].get_content().count("<svg") == 10
 
 
 def test_the_mail_goes_out_with_page_and_pdf(folder, tmp_path):

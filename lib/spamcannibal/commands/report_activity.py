@@ -89,7 +89,7 @@ def page(title: str, facts: Facts, found: list[Section]) -> str:
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
-    from spamcannibal.activity.chart import draw
+    from spamcannibal.activity.chart import NARROW, WIDE, draw
     from spamcannibal.happenings import brief, words
 
     environment = Environment(
@@ -100,7 +100,8 @@ def page(title: str, facts: Facts, found: list[Section]) -> str:
         title=title,
         style=Markup(style),
         **words(facts, found),
-        drawn=lambda section: Markup(draw(section, brief)),
+        drawn=lambda section, size: Markup(draw(section, brief, size)),
+        sizes={"wide": WIDE, "narrow": NARROW},
         link=lambda name, form: "",
     )
 

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 from flask import Response, current_app, jsonify, render_template, url_for
 from markupsafe import Markup
 
-from spamcannibal.activity.chart import draw
+from spamcannibal.activity.chart import NARROW, WIDE, draw
 from spamcannibal.activity.report import sections
 from spamcannibal.activity.tables import Section, as_csv, as_rows
 from spamcannibal.happenings import State, brief, gather, state, words
@@ -92,7 +92,8 @@ def _make(site: Site, days: int, now: float) -> Made:
     body = render_template(
         "activity_body.html",
         **words(facts, found),
-        drawn=lambda section: Markup(draw(section, brief)),
+        drawn=lambda section, size: Markup(draw(section, brief, size)),
+        sizes={"wide": WIDE, "narrow": NARROW},
         link=lambda name, form: url_for("activity.part", name=name, form=form, days=days),
     )
     at = state(site.settings, site.store)
