@@ -20,7 +20,7 @@ packages_test=(
     git curl openssl clang-14 libclang-rt-14-dev db5.3-util ipset tcpdump
     bind9 bind9-utils rbldnsd knot-dnsutils ldnsutils postfix swaks unbound nsd knot rspamd
     tor tor-geoipdb # the country database, which needs tor
-    chromium nginx-light fcgiwrap lighttpd crowdsec-firewall-bouncer wrk # a browser, CGI servers, readers of the API
+    chromium nginx-light fcgiwrap lighttpd apache2-bin crowdsec-firewall-bouncer wrk # a browser, CGI servers, readers of the API
     poppler-utils # reads the reports that are PDF
     build-essential debhelper chrpath lintian mmdebstrap systemd systemd-container # builds the package, tries it
     logrotate man-db zsh fish # read what is made for them
