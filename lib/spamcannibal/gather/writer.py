@@ -28,6 +28,9 @@ QUEUE_LIMIT = 10_000
 RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
 EXPIRE_EVERY_S = 60.0
 JOIN_S = 30.0
+# After each call of Berkeley DB this thread would have the interpreter again before the serving one is awake. At 5,000
+# reports a second on one core, in seven pairs: 99 % answered within 17 ms instead of 19, the slowest after 20, not 23.
+BREATH_S = 50e-6
 
 
 class Writer(threading.Thread):
@@ -88,7 +91,7 @@ class Writer(threading.Thread):
 
     def _try(self, batch: Sequence[Decision]) -> None:
         try:
-            done = list_reported(self._store, list(map(new_listing, batch)), time.time())
+            done = list_reported(self._store, list(map(new_listing, batch)), time.time(), _breathe)
         except SpamCannibalError as error:
             self._fail("write", error)
             return
@@ -116,6 +119,10 @@ class Writer(threading.Thread):
         self._failures = min(self._failures + 1, 16)
         self.counts["failures"] += 1
         self._log.emit("TROUBLE", what=what, why=str(error), waiting=len(self._queue))
+
+
+def _breathe() -> None:
+    time.sleep(BREATH_S)
 
 
 def new_listing(decision: Decision) -> NewListing:

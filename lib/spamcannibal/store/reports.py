@@ -5,7 +5,7 @@ into a proven listing. What the administrator, the robot or an import put there 
 changes only what a peer's word made, or excuses it. The look and the change are one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from spamcannibal import layout, record
@@ -15,6 +15,7 @@ from spamcannibal.store.stores import Store
 
 SOURCE = "gather:"  # decided by our own reporters
 PEER = "peer:"  # decided with the word of another site: not first-hand, and told to nobody
+BREATH_ITEMS = 8
 
 
 class Done(Enum):
@@ -25,12 +26,22 @@ class Done(Enum):
     FORBIDDEN = "forbidden"  # by the never-list
 
 
-def list_reported(store: Store, items: Sequence[NewListing], now: float) -> list[Done]:
-    """List up to 1,000 items durably in one transaction; give what became of each."""
+def list_reported(
+    store: Store, items: Sequence[NewListing], now: float, breathe: Callable[[], None] | None = None
+) -> list[Done]:
+    """List up to 1,000 items durably in one transaction; give what became of each.
+
+    `breathe` is called after every BREATH_ITEMS of them, for who shares the interpreter with threads in a hurry.
+    """
     allowed = [_is_allowed(store, item.key) for item in items]
 
     def write(batch: Batch) -> list[Done]:
-        return [_list(store, batch, item) if ok else Done.FORBIDDEN for item, ok in zip(items, allowed, strict=True)]
+        done = []
+        for item, ok in zip(items, allowed, strict=True):
+            done.append(_list(store, batch, item) if ok else Done.FORBIDDEN)
+            if breathe is not None and len(done) % BREATH_ITEMS == 0:
+                breathe()
+        return done
 
     return store.transact(now, write)
 
