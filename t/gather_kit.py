@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from live.nets import ROOT, wait_for
+from ports import free_port
 from spamcannibal.addr import parse_addr
 from spamcannibal.record import Listing
 from spamcannibal.store.env import Env
@@ -141,13 +142,6 @@ class Gather:
         listing = self.listing(address)
         change = self.store.change(listing.seq) if listing else None
         return change.source if change else ""
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
 
 
 def read_all(sock: socket.socket) -> bytes:

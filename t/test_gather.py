@@ -23,8 +23,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from gather_kit import REPORTERS, Gather, environment, free_port, gathering, policy, read_all
+from gather_kit import REPORTERS, Gather, environment, gathering, policy, read_all
 from live.nets import wait_for
+from ports import free_port
 from spamcannibal.addr import parse_key
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Cause
 from spamcannibal.store.batch import Hearsay, NewListing

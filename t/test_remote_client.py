@@ -16,6 +16,7 @@ import pytest
 from helpers import faulty_dns as dns
 from helpers.faulty_dns import FaultyDns, answer, nxdomain, rcode, silence, truncated
 from live.nets import wait_for
+from ports import free_port
 from spamcannibal.addr import format_addr, parse_addr, reversed_name
 from spamcannibal.errors import ConfigError, Unavailable
 from spamcannibal.events import EventLog
@@ -536,9 +537,7 @@ def test_rbldnsd_and_the_client_understand_each_other(tmp_path: Path) -> None:
     v4 = ":127.0.0.4:$ sends spam\n127.0.0.2\n192.0.2.0/28\n!192.0.2.9\n198.51.100.1 :127.0.0.9:\n"
     (tmp_path / "v4").write_text(v4)
     (tmp_path / "v6").write_text(":2:$ sends spam\n::ffff:127.0.0.2\n2001:db8:1::/48\n!2001:db8:1:2::/64\n")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = ["rbldnsd", "-n", "-q", "-u", "nobody", "-r", str(tmp_path), "-b", f"127.0.0.1/{port}",
             f"{ZONE}:ip4trie:v4", f"{ZONE}:ip6trie:v6"]  # fmt: skip
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

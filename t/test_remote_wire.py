@@ -19,7 +19,7 @@ SOA = dnslib.RR("bl.test", 6, rdata=dnslib.SOA("ns.bl.test", "h.bl.test", (1, 2,
 
 def reply(*rrs: dnslib.RR, rcode: int = 0, auth: tuple[dnslib.RR, ...] = (), qtype: str = "A") -> bytes:
     made = dnslib.DNSRecord.question(NAME, qtype).reply()
-    made.header.rcode = rcode
+    made.header.id, made.header.rcode = 1, rcode
     made.add_answer(*rrs)
     made.add_auth(*auth)
     return bytes(made.pack())

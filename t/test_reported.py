@@ -31,12 +31,12 @@ def reported(colour, key=KEY, by="mx1"):
 @pytest.mark.parametrize(
     ("source", "contrib", "changes"),
     [
-        (None, None, set(COLOURS)),
-        ("gather:mx2", None, set(COLOURS)),
-        ("admin:me", None, set()),
-        ("robot:0123", None, set()),
-        ("import:file", None, set()),
-        ("blcheck:other.example", TOLD, {"black"}),
+        (None, None, (*COLOURS,)),
+        ("gather:mx2", None, (*COLOURS,)),
+        ("admin:me", None, ()),
+        ("robot:0123", None, ()),
+        ("import:file", None, ()),
+        ("blcheck:other.example", TOLD, ("black",)),
     ],
     ids=str,
 )

@@ -17,6 +17,7 @@ from typing import Any
 
 from helpers.faulty_dns import FaultyDns
 from live.nets import wait_for
+from ports import free_port
 from spamcannibal.addr import parse_key
 from spamcannibal.commands.common import open_store
 from spamcannibal.config import load
@@ -97,11 +98,6 @@ def fill(folder: Path) -> None:
         network = NewListing(parse_key(NETWORK), text="a nest", source="admin:root", flags=PUBLISHED)
         store.list([listed, network], time.time() - 40 * 86400)
         store.contacts([(parse_key(LISTED), 3, 1_700_000_000_000, 1_700_000_100_000)], [])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

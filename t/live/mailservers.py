@@ -12,11 +12,12 @@ files of /etc as ours.
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import pwd
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,27 @@ def within(*argv: object, files: Mapping[str, Path]) -> list[str]:
 
 
 def unpacked_exim(path: Path) -> tuple[Path, Path]:
-    """Unpack Exim's package, which can't be installed beside Postfix: the binary, and its libraries.
-
-    It is fetched once and kept in build/.
-    """
-    store = ROOT / "build" / "exim4"
-    for package in ("exim4-daemon-light", "libidn12"):
-        if not list(store.glob(f"{package}_*.deb")):
-            got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
-            if got.returncode and package.startswith("exim"):
-                pytest.skip(f"needs exim4, or to download its package: {got.stderr.strip().splitlines()[-1]}")
-    store.mkdir(parents=True, exist_ok=True)
-    for package in path.glob("*.deb"):
-        shutil.move(package, store / package.name)
-    for package in store.glob("*.deb"):
-        run("dpkg", "-x", package, path / "root")
+    """Unpack Exim's package, which can't be installed beside Postfix: the binary, and its libraries."""
+    unpack("exim4", ("exim4-daemon-light",), path, and_maybe=("libidn12",))
     return path / "root/usr/sbin/exim4", next((path / "root/usr/lib").glob("*-linux-gnu"))
+
+
+def unpack(kept: str, packages: Sequence[str], path: Path, and_maybe: Sequence[str] = ()) -> None:
+    """Unpack Debian packages below `path`/root; they are fetched once and kept in build/`kept`. Skip if they can't be.
+
+    Without `and_maybe`, which the archive may no longer have by these names, it goes on.
+    """
+    store = ROOT / "build" / kept
+    store.mkdir(parents=True, exist_ok=True)
+    with (store / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several tests want them at once
+        for package in (*packages, *and_maybe):
+            if list(store.glob(f"{package}_*.deb")):
+                continue
+            got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
+            if got.returncode and package in packages:
+                pytest.skip(f"needs to download the package {package}: {got.stderr.strip().splitlines()[-1]}")
+        for file in path.glob("*.deb"):
+            shutil.move(file, store / file.name)
+    for file in store.glob("*.deb"):
+        run("dpkg", "-x", file, path / "root")

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gather_kit import free_port
 from helpers.faulty_dns import FaultyDns
 from live.nets import run, wait_for
+from ports import free_port
 from spamcannibal.addr import parse_key
 from spamcannibal.commands.common import open_store
 from spamcannibal.config import load

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from gather_kit import Gather, environment, free_port, gathering
+from gather_kit import Gather, environment, gathering
 from live.nets import ROOT, wait_for
+from ports import free_port
 from spamcannibal.addr import parse_key
 from spamcannibal.record import EXCLUDED, PUBLISHED
 from spamcannibal.store.stores import NewListing

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import smtplib
 import socket
-from pathlib import Path
 
-import pytest
-
-from live.mailservers import within
+from live.mailservers import unpack, within
 from live.nets import ROOT, run, wait_for
 from live.test_gather_mail import CLIENTS, MX4, MX6, Circle, circle
 
@@ -108,26 +104,11 @@ def test_postfix_refuses_whom_its_milter_knows_and_goes_on_without_it(circle: Ci
         circle.mx.run("postfix", "-c", config, "abort", check=False)
 
 
-def unpacked_sendmail(path: Path) -> Path:
-    """Unpack Sendmail's packages, which can't be installed beside Postfix; they are fetched once and kept in build/."""
-    store = ROOT / "build" / "sendmail"
-    store.mkdir(parents=True, exist_ok=True)
-    for package in SENDMAIL_PACKAGES:
-        if not list(store.glob(f"{package}_*.deb")):
-            got = run("sh", "-c", f"cd {path} && apt-get -q download {package}", check=False, timeout=120)
-            if got.returncode:
-                pytest.skip(f"needs to download sendmail's packages: {got.stderr.strip().splitlines()[-1]}")
-    for package in path.glob("*.deb"):
-        shutil.move(package, store / package.name)
-    for package in store.glob("*.deb"):
-        run("dpkg", "-x", package, path / "root")
-    return path / "root"
-
-
 def run_sendmail(circle: Circle) -> None:
     path = circle.path / "sendmail"
     (path / "queue").mkdir(parents=True)
-    root = unpacked_sendmail(path)
+    unpack("sendmail", SENDMAIL_PACKAGES, path)
+    root = path / "root"
     libraries = next((root / "usr/lib").glob("*-linux-gnu"))
     binary = root / "usr/libexec/sendmail/sendmail"
     binary.chmod(0o755)  # with rights of a group it would take no libraries of ours
