@@ -186,12 +186,13 @@ def test_every_colour_zone_shows_its_colour_alone(run, store):
     assert [bool(code) for code in white] == [name == "white" for name in COLOURS]
 
 
-def test_a_prefix_is_told_by_what_covers_all_of_it(store):
+def test_a_prefix_is_told_by_what_covers_all_of_it(run, store):
     fill(store)
     account = explain(store, {}, parse_key("203.0.113.0/25"))
     assert [match.key for match in account.matches] == [parse_key("203.0.113.0/24")]
     assert [change.key for change in account.history] == [parse_key("203.0.113.0/24")]
     assert not explain(store, {}, parse_key("203.0.112.0/23")).matches
+    assert run("explain", "203.0.113.0/25").stdout.startswith("203.0.113.0/25 is ")
 
 
 def test_the_keys_with_history_are_those_that_have_one(store):

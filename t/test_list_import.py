@@ -113,6 +113,12 @@ def test_interrupted_it_ends_between_transactions_and_goes_on_when_run_again(set
     assert second["whole"] and second["listed"] + first["listed"] == store.counts()["tarpit"] == 200_000
 
 
+def test_what_has_expired_is_not_listed(run, store):
+    result = run("import", "-", "--as", "old", "--json", stdin='{"ip": "192.0.2.1", "expiry_ms": 86400000}\n')
+    assert (result.exit_code, row(result)["refused"], store.last_seq()) == (4, 1, 0)
+    assert "line 1: 192.0.2.1 expired 1970-01-02" in result.stderr
+
+
 @pytest.mark.parametrize("lines", [b"203.0.113.7\n", b"nonsense\n" * 1000])
 def test_interrupted_while_it_waits_for_more_it_ends_at_once(settings, store, lines):
     command = [sys.executable, "-m", "spamcannibal", "-c", settings, "list", "import", "-", "--format", "plain"]

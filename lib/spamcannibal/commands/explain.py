@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from spamcannibal.addr import format_addr, format_key, parse_addr
+from spamcannibal.addr import format_addr, format_key, parse_key
 from spamcannibal.commands.common import json_option, load_settings, open_store, printable
 from spamcannibal.commands.moments import HELP, journal_number, moment
 from spamcannibal.dnsbl.colours import Kind, kind_of
@@ -28,7 +28,8 @@ BODY_SHOWN = 200
 def command(ctx: click.Context, addresses: tuple[str, ...], at_ms: int | None, as_json: bool) -> None:
     """Tell everything that is known of ADDRESS: what lists it and why, what it gets, what DNS answers, its past.
 
-    And of one that is not listed, what would have to happen. Exit 1 if any is refused, 0 if none.
+    And of one that is not listed, what would have to happen. A prefix is told by what covers the whole of it. Exit 1 if
+    any is refused, 0 if none.
 
     \b
     Examples:
@@ -37,7 +38,7 @@ def command(ctx: click.Context, addresses: tuple[str, ...], at_ms: int | None, a
       spamcannibal explain 2001:db8::25 --json | jq '.[0].matches[0].evidence'
     """
     settings = load_settings(ctx)
-    packed = [parse_addr(text) for text in addresses]
+    packed = [parse_key(text) for text in addresses]
     zones = zone_kinds(settings)
     with closing(open_store(settings)) as store:
         seq = None if at_ms is None else journal_number(store, at_ms)
@@ -63,7 +64,7 @@ def zone_kinds(settings: Settings) -> dict[str, Kind]:
 
 def _lines(account: Account, settings: Settings, is_past: bool) -> Iterator[tuple[str, str]]:
     """Yield (what it is about, what there is to say)."""
-    yield format_addr(account.addr), _headline(account, settings, is_past)
+    yield format_key(account.addr), _headline(account, settings, is_past)
     for match in account.matches:
         yield from _match_lines(match)
     if account.never:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import IO, Any
 
 import click
@@ -173,13 +174,18 @@ def show(ctx: click.Context, addresses: tuple[str, ...], limit: int, as_json: bo
 
 
 def _words(addresses: Sequence[str]) -> Iterator[str]:
-    """Yield the arguments, and the words of standard input in place of "-"."""
-    for text in addresses:
-        if text != "-":
-            yield text
-            continue
-        for line in sys.stdin:
-            yield from line.partition("#")[0].split()
+    """Yield the arguments, and the words of standard input in place of "-"; SpamCannibalError if there are none."""
+    is_empty = True
+    for word in chain.from_iterable(_read_words() if text == "-" else (text,) for text in addresses):
+        is_empty = False
+        yield word
+    if is_empty:
+        raise SpamCannibalError("standard input names no address: nothing to do")
+
+
+def _read_words() -> Iterator[str]:
+    for line in sys.stdin:
+        yield from line.partition("#")[0].split()
 
 
 def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
@@ -193,8 +199,6 @@ def _keys(addresses: Sequence[str], settings: Settings) -> list[bytes]:
             wrong.append(str(error))
     if wrong:
         raise AddrError("; ".join(wrong))
-    if not keys:
-        raise SpamCannibalError("standard input names no address: nothing to do")
     return list(keys)
 
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 import click
 import msgspec
 
-from spamcannibal.addr import listing_key
+from spamcannibal.addr import format_key, listing_key
 from spamcannibal.commands.common import (
     dry_run_option,
     emit,
@@ -23,6 +23,7 @@ from spamcannibal.commands.moments import duration
 from spamcannibal.errors import NeverListed
 from spamcannibal.feeds import FORMS, LINE_LIMIT, Broken, Entry, read
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PROVEN_CODE, PUBLISHED, SHADOW, Cause, Mode
+from spamcannibal.rows import when
 from spamcannibal.service import Signals, Stopped
 from spamcannibal.settings import Settings
 from spamcannibal.store.stores import BATCH_LIMIT, Hearsay, NewListing, Store
@@ -74,10 +75,10 @@ class Tally(msgspec.Struct):
 def import_(ctx: click.Context, /, file: IO[str], dry_run: bool, as_json: bool, **options: Any) -> None:
     """List what stands in FILE, or on standard input (-): plain, CSV, rbldnsd, Spamhaus DROP, JSON lines.
 
-    A line that can't be read, or that the never-list forbids, is told with its number, and the rest goes on. A
-    thousand listings are one transaction. Interrupted, it finishes that one; run it again to go on: what is listed
-    already costs little and makes no journal record. What the list no longer holds stays listed: give it --expires and
-    import it again before, or take it back with `spamcannibal list undo --source import:NAME`.
+    A line that can't be read, that the never-list forbids or that has expired is told with its number, and the rest
+    goes on. A thousand listings are one transaction. Interrupted, it finishes that one; run it again to go on: what is
+    listed already costs little and makes no journal record. What the list no longer holds stays listed: give it
+    --expires and import it again before, or take it back with `spamcannibal list undo --source import:NAME`.
 
     --shadow puts it on trial: `list shadow` tells what it would refuse, `list promote` turns it on. What is listed for
     good is left alone then; what was promoted stays so, and is refreshed.
@@ -123,6 +124,7 @@ def _import(
     """List what the entries say; give what came of it, and whether all was read."""
     tally = Tally()
     held: dict[bytes, NewListing] = {}
+    now_ms = time.time() * 1000
     for entry in entries:
         tally.lines = entry.line
         if isinstance(entry, Broken):
@@ -130,6 +132,10 @@ def _import(
             tally.broken += 1
             continue
         item = _listing(entry, plan)
+        if 0 < item.expiry_ms <= now_ms:
+            _tell(tally, entry.line, f"{format_key(item.key)} expired {when(item.expiry_ms)}")
+            tally.refused += 1
+            continue
         try:
             store.guard.check(item.key)
         except NeverListed as error:
