@@ -194,7 +194,7 @@ def read(command: click.Command, name: str, words: list[str], parent: click.Cont
     try:
         ctx = command.make_context(name, list(words), parent=parent)
     except click.BadParameter as error:
-        if "does not exist" in error.message or "No such file" in error.message:
+        if "does not exist" in error.message or "no such file" in error.message.lower():
             return
         raise
     except click.exceptions.Exit:  # --help and its kin
