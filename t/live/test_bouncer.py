@@ -123,9 +123,9 @@ class Place:
             wait_for(lambda: kept.get(name, now).whole_ms, "all was told again")
 
 
-def renewed(before, after):
-    """Tell whether the same is banned, for longer than before."""
-    return set(before) == set(after) and all(after[value] > seconds for value, seconds in before.items())
+def is_renewed(ends, now, left_s):
+    """Tell whether the same is banned, and ends later than it did: it was banned for some seconds by then."""
+    return set(ends) == set(left_s) and all(now + left_s[value] > end for value, end in ends.items())
 
 
 @pytest.fixture
@@ -164,8 +164,9 @@ def test_the_firewall_bouncer_follows_the_list(place, mode):
 
         left_s = place.left_s(mode)
         assert max(left_s.values()) <= LEASE_S
+        ends = {value: time.time() + seconds for value, seconds in left_s.items()}
         place.week_passes("fw1")
-        wait_for(lambda: renewed(left_s, place.left_s(mode)), "its bans begin anew")
+        wait_for(lambda: is_renewed(ends, time.time(), place.left_s(mode)), "its bans begin anew")
         assert bouncer.poll() is None
 
         bouncer.kill()
