@@ -26,7 +26,10 @@ import pytest
 from gather_kit import REPORTERS, Gather, environment, gathering, policy, read_all
 from live.nets import wait_for
 from ports import free_port
-from spamcannibal.addr import parse_key
+from spamcannibal.addr import format_key, parse_key
+from spamcannibal.errors import Unavailable
+from spamcannibal.gather.courier import Courier
+from spamcannibal.gather.line import Report
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Cause
 from spamcannibal.store.batch import Hearsay, NewListing
 
@@ -391,6 +394,26 @@ def test_killed_it_comes_back_with_what_was_decided(tmp_path: Path) -> None:
         assert gather.say("query 192.0.2.1").startswith(b"black ")
         assert gather.await_answer("192.0.2.1", "black before")  # its text comes from the store, not from the journal
         assert gather.say("black 192.0.2.2") == b"ok black\n"
+
+
+def test_what_a_killed_listener_had_not_written_yet_is_brought_again(tmp_path: Path) -> None:
+    with gathering(tmp_path) as gather:
+        courier = Courier(str(tmp_path / "socket"))
+        reports = [Report("brown", parse_key(f"192.0.2.{n}")) for n in range(1, 6)]
+
+        def answered_and_killed() -> None:
+            assert courier.bring(reports[:3]) == ["ok brown"] * 3
+            gather.process.kill()
+            gather.process.wait()
+
+        gather.store.env.read(answered_and_killed)  # which keeps the listener from writing
+        assert gather.listing("192.0.2.1") is None
+        with pytest.raises(Unavailable):
+            courier.bring(reports[3:])
+        gather.start()
+        assert courier.bring(reports[3:]) == ["ok brown"] * 2
+        for report in reports:
+            gather.await_listing(format_key(report.key), 4)
 
 
 def test_sighup_takes_new_reporters_and_a_new_never_list_and_keeps_the_old_ones_when_wrong(tmp_path: Path) -> None:
