@@ -13,7 +13,6 @@ from spamcannibal.errors import WireError
 
 HEAD_LIMIT_BYTES = 8192
 BODY_LIMIT_BYTES = 1 << 20
-METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 STATUS = {
     200: "OK",
     400: "Bad Request",
