@@ -530,15 +530,12 @@ def test_ports_change_and_old_ones_are_closed(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_rbldnsd_and_the_client_understand_each_other(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)  # rbldnsd drops its rights
+def test_rbldnsd_and_the_client_understand_each_other(tmp_path: Path, open_path: Path) -> None:
     v4 = ":127.0.0.4:$ sends spam\n127.0.0.2\n192.0.2.0/28\n!192.0.2.9\n198.51.100.1 :127.0.0.9:\n"
-    (tmp_path / "v4").write_text(v4)
-    (tmp_path / "v6").write_text(":2:$ sends spam\n::ffff:127.0.0.2\n2001:db8:1::/48\n!2001:db8:1:2::/64\n")
+    (open_path / "v4").write_text(v4)  # rbldnsd drops its rights
+    (open_path / "v6").write_text(":2:$ sends spam\n::ffff:127.0.0.2\n2001:db8:1::/48\n!2001:db8:1:2::/64\n")
     port = free_port()
-    argv = ["rbldnsd", "-n", "-q", "-u", "nobody", "-r", str(tmp_path), "-b", f"127.0.0.1/{port}",
+    argv = ["rbldnsd", "-n", "-q", "-u", "nobody", "-r", str(open_path), "-b", f"127.0.0.1/{port}",
             f"{ZONE}:ip4trie:v4", f"{ZONE}:ip6trie:v6"]  # fmt: skip
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

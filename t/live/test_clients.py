@@ -103,8 +103,7 @@ def run_postfix(client: Host, server: str, path: Path) -> None:
     config, owner = path / f"postfix-{server.replace(':', '-')}", pwd.getpwnam("postfix").pw_uid
     for folder in (config, config / "queue", config / "data"):
         folder.mkdir(exist_ok=True)
-    for parent in (config, *config.parents[:4]):
-        parent.chmod(0o755)
+    config.chmod(0o755)
     shutil.chown(config / "data", owner, grp.getgrnam("postfix").gr_gid)
     (config / "main.cf").write_text(POSTFIX_MAIN.format(path=config, server=server, timeout_s=TIMEOUT_S))
     (config / "master.cf").write_text(POSTFIX_MASTER)
@@ -118,13 +117,13 @@ CLIENTS = {"smtplib": run_smtplib, "postfix": run_postfix}
 
 
 @pytest.fixture
-def client(pair: Pair, tmp_path, request) -> Iterator[Callable[[str], None]]:
+def client(pair: Pair, open_path, request) -> Iterator[Callable[[str], None]]:
     """Start the client that the test names; it goes with the test."""
     name = request.param
     if name != "smtplib" and not shutil.which(name):
         pytest.skip(f"needs {name}")
-    yield lambda server: CLIENTS[name](pair.client, server, tmp_path)
-    for config in tmp_path.glob("postfix-*"):
+    yield lambda server: CLIENTS[name](pair.client, server, open_path)
+    for config in open_path.glob("postfix-*"):
         pair.client.run("postfix", "-c", config, "abort", check=False)
 
 

@@ -413,14 +413,13 @@ def test_supervisor_is_told(pair, daemon, tmp_path):
             pass
 
 
-def test_a_user_without_rights_can_run_it_once_the_queues_are_bound(pair, daemon, tmp_path, listener):
-    daemon.configure(user="nobody", stutter_interval_s=0.05)
+def test_a_user_without_rights_can_run_it_once_the_queues_are_bound(pair, open_path, listener):
+    queue_rules(pair.server)
+    daemon = Daemon(pair.server, open_path, user="nobody", stutter_interval_s=0.05)
     uid = pwd.getpwnam("nobody").pw_uid
-    for folder in (tmp_path, tmp_path / "store"):
+    for folder in (open_path, open_path / "store"):
         folder.mkdir(exist_ok=True)
         os.chown(folder, uid, -1)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
     process = daemon.start()
     status = dict(line.split(":\t", 1) for line in _status(process.pid) if ":\t" in line)
     assert status["Uid"].split() == [str(uid)] * 4

@@ -298,16 +298,14 @@ def test_a_killed_server_comes_back_and_term_ends_it(tmp_path: Path) -> None:
         assert "STOP service=dnsbl" in made.log.read_text()
 
 
-def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(tmp_path: Path) -> None:
+def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(open_path: Path) -> None:
     if shutil.which("runuser") is None:
         pytest.skip("needs runuser")
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
     with Lab("dnu") as lab:
-        made = Served(lab.host("ns"), tmp_path)
+        made = Served(lab.host("ns"), open_path)
         made.add("192.0.2.1", "seen")
         made.settings.write_text(SETTINGS.replace("tcp_idle_s = 2", 'tcp_idle_s = 2\nuser = "nobody"'))
-        store = tmp_path / "store"
+        store = open_path / "store"
         run("chown", "-R", ":nogroup", store)
         store.chmod(0o2750)  # nor may it make or remove files
         files = [path for path in store.iterdir() if not path.name.startswith(("__db", "spamcannibal.lock"))]
@@ -328,15 +326,13 @@ def test_an_unprivileged_user_answers_on_port_53_and_can_write_no_database(tmp_p
         assert process.wait(20) == 0
 
 
-def test_a_user_without_rights_to_the_store_is_told_which(tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+def test_a_user_without_rights_to_the_store_is_told_which(open_path: Path) -> None:
     with Lab("dnv") as lab:
-        made = Served(lab.host("ns"), tmp_path)
+        made = Served(lab.host("ns"), open_path)
         made.settings.write_text(SETTINGS.replace("tcp_idle_s = 2", 'tcp_idle_s = 2\nuser = "nobody"'))
         with made.log.open("ab") as log:
             made.host.start(*made.command("dnsbl"), stderr=log, env=environment())
         wait_for(lambda: "Permission denied" in made.log.read_text(), "it says what it may not")
-        assert str(tmp_path / "store") in made.log.read_text()
+        assert str(open_path / "store") in made.log.read_text()
         assert "SERVFAIL" in made.dig(listed("127.0.0.2"))
         made.store.close()

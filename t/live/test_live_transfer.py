@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dns.exception
 import dns.message
@@ -206,15 +207,14 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene() -> Iterator[Scene]:
     missing = [name for name in SERVERS if shutil.which(name) is None and not Path(f"/usr/sbin/{name}").exists()]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-    path = tmp_path_factory.mktemp("transfer")
-    for parent in (path, *path.parents[:2]):
-        parent.chmod(0o755)
-    store = Store(Env(path / "store"), NoGuard())
-    with Lab("xfer") as lab:
+    with TemporaryDirectory(prefix="sc-") as place, Lab("xfer") as lab:
+        path = Path(place)
+        path.chmod(0o755)
+        store = Store(Env(path / "store"), NoGuard())
         made = Scene(lab.host("ns"), path, store)
         for _ in range(150):
             made.change()
