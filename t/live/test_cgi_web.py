@@ -30,6 +30,7 @@ from spamcannibal.addr import parse_key
 from spamcannibal.commands.common import open_store
 from spamcannibal.config import load
 from spamcannibal.record import PUBLISHED
+from spamcannibal.store.gate import FILE_NAME
 from spamcannibal.store.stores import NewListing
 
 ROOT = Path(__file__).parents[2]
@@ -250,12 +251,16 @@ def test_a_server_that_ends_the_program_when_it_has_its_answer_does_not_hurt_the
         "REMOTE_ADDR": "203.0.113.99",
     }
     argv = [sys.executable, ROOT / "cgi-bin/cannibal.cgi"]
+    # Read by another process: to close the file would end our own locks on it.
+    read = ("od", "-t", "x1", house / "store" / FILE_NAME)
+    gate = run(*read).stdout
     with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout
         assert process.stdout.readline().startswith(b"Status: 200")
         process.terminate()
         assert b"listed" in process.stdout.read()
     assert process.returncode == 0
+    assert run(*read).stdout == gate  # nobody died inside, and who opened it closed it
 
 
 def test_cgi_under_nginx_and_fcgiwrap_for_one_who_may_write(house: Path) -> None:

@@ -151,8 +151,8 @@ def _key(path: Path) -> tuple[int, int]:
 
 
 @atexit.register
-def _close_all() -> None:
-    """Close in order at exit: the interpreter would do it in any order, outside the gate."""
+def close_all() -> None:
+    """Close in order, at exit too: the interpreter would do it in any order, outside the gate."""
     with _lock:
         while _open:
             _open.popitem()[1].close()

@@ -1,7 +1,9 @@
 """The look-up: an address or prefix under its own link, as a page, JSON or text; every other spelling leads there."""
 
+from __future__ import annotations
+
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 
@@ -9,7 +11,6 @@ from spamcannibal import explain, removal
 from spamcannibal.addr import format_key, parse_key
 from spamcannibal.checks import is_prefix
 from spamcannibal.errors import AddrError
-from spamcannibal.robot.redact import Rules, redact
 from spamcannibal.rows import listing_row
 from spamcannibal.settings import Settings
 from spamcannibal.store.search import Wanted, search
@@ -19,6 +20,9 @@ from spamcannibal.web.inert import inert
 from spamcannibal.web.public import as_text, by_whom, public, source_kind
 from spamcannibal.web.site import Site
 from spamcannibal.web.spelling import read_key
+
+if TYPE_CHECKING:
+    from spamcannibal.robot.redact import Rules
 
 INSIDE_SHOWN = 100
 INSIDE_BUDGET = 5000
@@ -72,8 +76,11 @@ def _told(site: Site, key: bytes, form: str, names: tuple[str, ...] | None) -> R
     is_own = key == g.visitor
     account = explain.explain(site.store, site.zones, key)
     document = explain.document(account, site.settings)
-    rules = _rules(site.settings)
-    shown = public(document, lambda zone: _link(site, zone), lambda body: _redacted(body, rules), is_own)
+
+    def hidden(body: str) -> str:
+        return _redacted(body, _rules(site.settings))
+
+    shown = public(document, lambda zone: _link(site, zone), hidden, is_own)
     if len(key) not in (4, 16):
         shown["inside"] = _inside(site, key)
     if form == ".json":
@@ -122,6 +129,9 @@ def _link(site: Site, zone: str) -> str:
 
 def _rules(settings: Settings) -> Rules:
     """Return what is hidden of evidence that nobody redacted when it was written."""
+    # Imported here, as below, since most evidence was redacted when it was written.
+    from spamcannibal.robot.redact import Rules
+
     own = [*settings.robot.own_hosts, *settings.guard.own_names]
     hidden = (*settings.robot.hide, *settings.trap.recipients)
     return Rules(
@@ -135,6 +145,8 @@ def _rules(settings: Settings) -> Rules:
 
 @lru_cache(256)
 def _redacted(body: str, rules: Rules) -> str:
+    from spamcannibal.robot.redact import redact
+
     return redact(body.encode("utf-8", "replace"), rules).decode("utf-8", "replace")
 
 

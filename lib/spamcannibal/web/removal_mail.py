@@ -6,9 +6,6 @@ automatic (RFC 3834), and are sent with an empty envelope sender, so nothing ans
 
 import hashlib
 from collections.abc import Sequence
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import formatdate
 from typing import NamedTuple
 
 from spamcannibal.removal import Request
@@ -83,6 +80,11 @@ def waiting_mail(house: House, recipient: str, id_: str, request: Request, now: 
 
 def _mail(house: House, recipient: str, subject: str, lines: Sequence[str], stamp: tuple[str, float]) -> bytes:
     """Return a mail, its lines ended by CRLF; `stamp` is the request's id and the time."""
+    # Imported here, since pages show without.
+    from email.message import EmailMessage
+    from email.policy import SMTP
+    from email.utils import formatdate
+
     request_id, now = stamp
     unique = hashlib.sha256(f"{request_id}\0{recipient}\0{subject}".encode()).hexdigest()[:20]
     mail = EmailMessage(policy=SMTP)
