@@ -1,6 +1,8 @@
 """`spamcannibal list` and `spamcannibal db` as their users meet them: real settings, a real store, exit codes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -81,6 +83,17 @@ def test_many_are_read_from_standard_input(run, store):
     text = "# ours\n" + "\n".join(f"9.{i >> 8}.{i & 255}.1  # bad" for i in range(2500))
     assert len(rows(run("list", "add", "-", "--json", stdin=text))) == 2500
     assert store.counts()["tarpit"] == 2500
+
+
+def test_a_device_that_is_written_to_stays_one_and_a_full_disk_is_one_line(run, settings, tmp_path):
+    run("list", "add", "1.2.3.4")
+    (tmp_path / "full").symlink_to("/dev/full")
+    argv = [sys.executable, "-m", "spamcannibal", "-c", settings, "db", "dump", tmp_path / "full"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (74, "spamcannibal: can't write the output: No space left on device\n")
+    assert (tmp_path / "full").is_char_device()
+    run("db", "dump", tmp_path / "dump")
+    assert (tmp_path / "dump").read_text().count("\n") > 1
 
 
 def test_a_dry_run_writes_nothing(run, store):

@@ -134,8 +134,15 @@ def compact_command(ctx: click.Context, as_json: bool) -> None:
     emit(rows, ("file", "bytes_before", "bytes"), as_json)
 
 
+def _output(ctx: click.Context, param: click.Parameter, value: str) -> IO[bytes]:
+    """Open what is to be written: a file whole or not at all, a device or pipe as it is, and not in its place."""
+    is_atomic = value != "-" and (Path(value).is_file() or not Path(value).exists())
+    file: IO[bytes] = click.File("wb", atomic=is_atomic).convert(value, param, ctx)
+    return file
+
+
 @command.command()
-@click.argument("file", type=click.File("wb", atomic=True), default="-")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-", callback=_output)
 @click.pass_context
 def dump(ctx: click.Context, file: IO[bytes]) -> None:
     """Write everything as JSON lines to FILE (or standard output): listings, reasons, contacts, the journal.

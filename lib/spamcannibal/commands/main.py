@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a problem found or refused, 2 wrong usage, else those of e
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import sys
@@ -82,6 +83,11 @@ def main() -> NoReturn:
         message = "".join(char if char.isprintable() else " " for char in str(error))
         print(f"spamcannibal: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        print(f"spamcannibal: can't write the output: {error.strerror}", file=sys.stderr)
+        sys.exit(74)
     finally:
         gc.freeze()  # else the interpreter looks through all that there is before it ends: a seventh of `explain`
     sys.exit(0)
