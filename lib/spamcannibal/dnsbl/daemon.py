@@ -100,7 +100,6 @@ class Daemon:
         try:
             self._source.open(self._settings).close()
         except SpamCannibalError:
-            self._prepared_s = time.monotonic()
             self._helper = self._source.prepare()
 
     def run(self, signals: Signals) -> None:
@@ -142,6 +141,7 @@ class Daemon:
         self._publisher, self._secondaries = publisher, secondaries  # from here on its age is judged
         self._server.responder.transfers = secondaries.transfers
         self._server.mark_stale(False)
+        secondaries.start(publisher.view, terms)
         took_s = round(time.monotonic() - began_s, 3)
         listen = ",".join(self._server.endpoints)
         self._log.emit("READY", service="dnsbl", listen=listen, entries=publisher.entries, took_s=took_s)

@@ -36,6 +36,9 @@ class Secondaries:
         self._serial = view.serial()
         self.transfers = Transfers(store, view, _policy(terms), log, terms.limit)
         self.notifier = Notifier(log)
+
+    def start(self, view: View, terms: Terms) -> None:
+        """Tell the secondaries. Who is told asks at once: from here on we must be ready to answer."""
         self._subscribe(view, terms)
 
     @property
