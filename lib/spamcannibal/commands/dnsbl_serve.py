@@ -8,6 +8,7 @@ own is one until we have it open (`dnsbl prepare`), begun before the server beco
 import base64
 import contextlib
 import os
+import pwd
 import secrets
 import subprocess
 import sys
@@ -68,7 +69,8 @@ def serve(ctx: click.Context) -> None:
         if dnsbl.metrics:
             server.add_pages(*parse_endpoint(dnsbl.metrics), Pages(_pages(server, daemon, talkers)))
         if dnsbl.user:
-            daemon.prepare()
+            if _is_another(dnsbl.user, Path(settings.store.path)):
+                daemon.prepare()
             drop_privileges(dnsbl.user, (CAP_NET_BIND_SERVICE,))
         server.mark_stale(True)
         server.start(View(zones, {}, lambda: 0, lambda key: b""), None)
@@ -80,6 +82,14 @@ def serve(ctx: click.Context) -> None:
         diary.close()
         log.emit("STOP", service="dnsbl", **server.counters)
         log.flush()
+
+
+def _is_another(user: str, path: Path) -> bool:
+    """Tell whether a user does not own the store, so that no helper of his could make it ready later."""
+    try:
+        return pwd.getpwnam(user).pw_uid != path.stat().st_uid
+    except (KeyError, OSError):
+        return False
 
 
 class _Helper:
