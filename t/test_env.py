@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -367,6 +369,16 @@ def test_root_leaves_no_file_that_the_owner_cannot_use(shared_path):
         assert (path / FILE_NAME).stat().st_mode & 0o777 == 0o660
         (path.parent / "roots").touch()
         assert (path.parent / "roots").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be one that may less")
+def test_root_of_a_unit_that_may_not_look_into_all_directories_still_acts_as_the_owner(shared_path):
+    shared_path.mkdir(mode=0o750)
+    os.chown(shared_path, 4243, 4242)
+    program = "import sys; from spamcannibal.store.env import Env; Env(sys.argv[1]).close()"
+    lesser = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "-c", program)
+    subprocess.run([*lesser, shared_path], check=True)
+    assert (shared_path / "tarpit").stat().st_uid == 4243
 
 
 def test_a_missing_parent_a_file_and_a_foreign_database_are_told_apart(tmp_path):
