@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,7 @@ from spamcannibal.store.examine import Settlement, hits, settle
 from spamcannibal.store.exchange import dump, load
 from spamcannibal.store.seen import Seen
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
-from storekit import NEVER, check_whole, listed, open_store
+from storekit import NEVER, check_whole, everything, listed, open_store
 
 NOW = 1_700_000_000.0
 KEYS = [parse_key(text) for text in ("1.2.3.4", "1.2.3.0/24", "5.6.7.8", "2001:db8:1::/64", "2001:db8:2::1")]
@@ -111,6 +112,20 @@ def test_the_never_list_of_today_holds_for_a_load(store, tmp_path):
     assert strict.change(strict.last_seq()).source == "load"
     check_whole(strict)
     strict.close()
+
+
+def test_a_dry_load_says_the_same_and_writes_nothing(store, other, tmp_path):
+    fill(store)
+    strict = Store(other.env, parse_never_list("5.6.7.8\n", (), "never-list"))
+    before = everything(other)
+    told = load(strict, dump(store), "dump", NOW, is_dry=True)
+    assert everything(other) == before
+    assert told == load(strict, dump(store), "dump", NOW)
+    assert told.refused == ["5.6.7.8"]
+    with pytest.raises(StoreError, match="not empty"):
+        load(strict, dump(store), "dump", NOW, is_dry=True)
+    with closing(open_store(tmp_path / "third")) as third, pytest.raises(WireError, match="cut short"):
+        load(third, list(dump(store))[:-1], "dump", NOW, is_dry=True)
 
 
 def test_a_store_that_is_not_empty_is_not_loaded_over(store, other):

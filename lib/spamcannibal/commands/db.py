@@ -162,21 +162,23 @@ def dump(ctx: click.Context, file: IO[bytes]) -> None:
 
 @command.command()
 @click.argument("file", type=click.File("rb"))
+@dry_run_option
 @json_option
 @click.pass_context
-def load(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
+def load(ctx: click.Context, file: IO[bytes], dry_run: bool, as_json: bool) -> None:
     """Fill a new, empty database from a dump. Should it be interrupted, run it again: it begins anew.
 
     Listings that the never-list forbids are taken off again, with a journal record that says so. Exit 1 if any was.
 
     \b
     Examples:
+      spamcannibal db load --dry-run spamcannibal.jsonl
       spamcannibal db load spamcannibal.jsonl
       ssh other spamcannibal db dump | spamcannibal db load -
     """
     with _store(ctx) as store:
         with progress(None, "loading") as advance:
-            loaded = load_lines(store, file, getattr(file, "name", "-"), time.time(), advance)
+            loaded = load_lines(store, file, getattr(file, "name", "-"), time.time(), advance, dry_run)
     row = {
         "listings": loaded.listings,
         "contacts": loaded.contacts,
@@ -186,7 +188,7 @@ def load(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
     if as_json:
         emit([row], list(row), as_json)
     else:
-        emit([{**row, "refused": len(loaded.refused)}], list(row))
+        emit([{**row, "refused": len(loaded.refused)}], list(row), title="would do" if dry_run else "")
         _tell("never-listed, so not loaded", loaded.refused)
     ctx.exit(1 if loaded.refused else 0)
 

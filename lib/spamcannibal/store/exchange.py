@@ -53,11 +53,25 @@ def dump(store: Store) -> Iterator[bytes]:
 
 
 def load(
-    store: Store, stream: Iterable[bytes], name: str, now: float, progress: Callable[[int], None] = lambda count: None
+    store: Store,
+    stream: Iterable[bytes],
+    name: str,
+    now: float,
+    progress: Callable[[int], None] = lambda count: None,
+    is_dry: bool = False,
 ) -> Loaded:
-    """Fill an empty store from the lines of a dump; WireError names `name` and the line that is wrong."""
-    _begin(store)
+    """Fill an empty store from the lines of a dump; WireError names `name` and the line that is wrong.
+
+    A dry load reads and checks it all the same, and writes nothing.
+    """
+    (_look if is_dry else _begin)(store)
     loaded, refused, pruned_to = Loaded(), set[bytes](), 0
+
+    def take(batch: list[lines.Value]) -> None:
+        if not is_dry:
+            store.env.run(lambda txn: _put_all(store, batch, txn), durable=False)
+        _count(store, batch, loaded, refused)
+
     batch: list[lines.Value] = []
     for value in _values(stream, name):
         if isinstance(value, lines.EndLine):
@@ -65,13 +79,16 @@ def load(
             break
         batch.append(value)
         if len(batch) == PAGE_LIMIT:
-            _write(store, batch, loaded, refused)
+            take(batch)
             progress(len(batch))
             batch = []
-    _write(store, batch, loaded, refused)
+    take(batch)
+    loaded.refused = [format_key(key) for key in sorted(refused)]
+    if is_dry:
+        return loaded
     store.env.run(partial(_end, store, pruned_to))
     store.env.checkpoint()
-    _unlist(store, sorted(refused), loaded, now)
+    _unlist(store, sorted(refused), now)
     return loaded
 
 
@@ -162,13 +179,29 @@ def _begin(store: Store) -> None:
             for name in NAMES:
                 env.db(name).truncate(txn)
             meta.put(FORMAT_KEY, FORMAT, txn)
-        elif any(scan(env.db(name), b"", 1, txn) for name in NAMES if name not in ("meta", "activity")):
-            raise StoreError(f"{env.path}: not empty; a dump is loaded into a new store only")
         else:
+            _need_empty(store, txn)
             env.db("activity").truncate(txn)  # what a daemon noted of a list that was empty
         meta.put(LOADING_KEY, b"", txn)
 
     env.run(begin)
+
+
+def _look(store: Store) -> None:
+    """Check that a load could begin."""
+    env = store.env
+
+    def look() -> None:
+        if env.db("meta").get(LOADING_KEY) is None:
+            _need_empty(store, None)
+
+    env.read(look)
+
+
+def _need_empty(store: Store, txn: Txn) -> None:
+    env = store.env
+    if any(scan(env.db(name), b"", 1, txn) for name in NAMES if name not in ("meta", "activity")):
+        raise StoreError(f"{env.path}: not empty; a dump is loaded into a new store only")
 
 
 def _end(store: Store, pruned_to: int, txn: Txn) -> None:
@@ -201,8 +234,7 @@ def _values(stream: Iterable[bytes], name: str) -> Iterator[lines.Value | lines.
     yield end
 
 
-def _write(store: Store, batch: list[lines.Value], loaded: Loaded, refused: set[bytes]) -> None:
-    store.env.run(lambda txn: _put_all(store, batch, txn), durable=False)
+def _count(store: Store, batch: list[lines.Value], loaded: Loaded, refused: set[bytes]) -> None:
     for value in batch:
         if isinstance(value, lines.ListingValue):
             loaded.listings += 1
@@ -292,9 +324,7 @@ class _Writer:
         self.tally.seq = max(self.tally.seq, change.seq)
 
 
-def _unlist(store: Store, keys: list[bytes], loaded: Loaded, now: float) -> None:
+def _unlist(store: Store, keys: list[bytes], now: float) -> None:
     """Take off the list what the never-list forbids today."""
     for start in range(0, len(keys), PAGE_LIMIT):
-        part = keys[start : start + PAGE_LIMIT]
-        store.unlist(part, "load", "the never-list forbids it", now)
-        loaded.refused += [format_key(key) for key in part]
+        store.unlist(keys[start : start + PAGE_LIMIT], "load", "the never-list forbids it", now)
