@@ -37,6 +37,21 @@ def get(env, key):
     return env.read(lambda: env.db("archive").get(key))
 
 
+@pytest.fixture
+def group_path(shared_path):
+    """The directory of a store that a group may read."""
+    shared_path.mkdir()
+    os.chown(shared_path, 0, 4242)
+    shared_path.chmod(0o2770)
+    return shared_path
+
+
+def become_one_of_the_group():
+    os.setgroups([])
+    os.setgid(4242)
+    os.setuid(4243)
+
+
 def in_child(act):
     """Run act in a forked child; give how it ended (0, or minus the signal)."""
     pid = os.fork()
@@ -308,19 +323,14 @@ def test_read_only_reads_but_neither_writes_nor_recovers(tmp_path, env):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(shared_path):
-    path = shared_path
-    path.mkdir()
-    os.chown(path, 0, 4242)
-    path.chmod(0o2770)
+def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(group_path):
+    path = group_path
     with Env(path) as env:
         put(env, b"k")
 
         def reader():
             env.close()
-            os.setgroups([])
-            os.setgid(4242)
-            os.setuid(4243)
+            become_one_of_the_group()
             with pytest.raises(PermissionError):
                 (path / "tarpit").open("r+b")
             with Env(path, readonly=True) as other:
@@ -331,11 +341,8 @@ def test_a_user_of_the_group_reads_with_data_files_it_may_not_write(shared_path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
-def test_a_user_who_may_not_write_does_not_try_to_recover(shared_path):
-    path = shared_path
-    path.mkdir()
-    os.chown(path, 0, 4242)
-    path.chmod(0o2770)
+def test_a_user_who_may_not_write_does_not_try_to_recover(group_path):
+    path = group_path
     with Env(path) as env:
         put(env, b"k")
         die_inside(env, b"dead")
@@ -343,9 +350,7 @@ def test_a_user_who_may_not_write_does_not_try_to_recover(shared_path):
 
         def other():
             env.close()
-            os.setgroups([])
-            os.setgid(4242)
-            os.setuid(4243)
+            become_one_of_the_group()
             with pytest.raises(StoreError, match="only its owner may write"):
                 Env(path)
             with pytest.raises(Unavailable, match="start a writer"):
