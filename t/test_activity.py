@@ -37,7 +37,8 @@ from spamcannibal.store.activity import GONE_LIMIT, Activity, Keep
 from spamcannibal.store.backup import backup
 from spamcannibal.store.catchup import SPOOL_FILE, catch_up
 from spamcannibal.store.check import check
-from spamcannibal.store.exchange import dump, load
+from spamcannibal.store.dump import dump
+from spamcannibal.store.load import load
 from spamcannibal.store.restore import restore
 from spamcannibal.store.stores import NewListing
 from storekit import open_store

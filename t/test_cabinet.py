@@ -7,7 +7,8 @@ import pytest
 
 from spamcannibal.errors import StoreError, Unavailable
 from spamcannibal.store.cabinet import Drawer, fault
-from spamcannibal.store.exchange import dump, load
+from spamcannibal.store.dump import dump
+from spamcannibal.store.load import load
 from storekit import open_store
 
 NOW = 1_800_000_000.0

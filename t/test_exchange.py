@@ -18,8 +18,9 @@ from spamcannibal.record import EXCLUDED, PUBLISHED, Cause, Checked, Mode
 from spamcannibal.store.backup import backup
 from spamcannibal.store.cabinet import Drawer
 from spamcannibal.store.check import check
+from spamcannibal.store.dump import dump
 from spamcannibal.store.examine import Settlement, hits, settle
-from spamcannibal.store.exchange import dump, load
+from spamcannibal.store.load import load
 from spamcannibal.store.seen import Seen
 from spamcannibal.store.stores import Amendment, Hearsay, NewListing, Store
 from storekit import NEVER, check_whole, everything, listed, open_store
@@ -80,7 +81,7 @@ def test_every_line_of_a_dump_is_json(store):
 
 
 def test_a_dump_taken_while_others_write_is_of_one_moment(store, other, monkeypatch):
-    monkeypatch.setattr("spamcannibal.store.exchange.PAGE_LIMIT", 3)
+    monkeypatch.setattr("spamcannibal.store.dump.PAGE_LIMIT", 3)
     keys = [bytes((1, 1, 1, i)) for i in range(40)]
     store.list([NewListing(key) for key in keys[:20]], NOW)
     lines, todo = [], iter(range(40))

@@ -9,8 +9,9 @@ from spamcannibal.record import Action, Mode
 from spamcannibal.store import past as pasts
 from spamcannibal.store import prune as pruning
 from spamcannibal.store.check import check
-from spamcannibal.store.exchange import dump, load
+from spamcannibal.store.dump import dump
 from spamcannibal.store.follow import Follower
+from spamcannibal.store.load import load
 from spamcannibal.store.past import Past
 from spamcannibal.store.prune import floor, prune
 from spamcannibal.store.stores import Amendment, NewListing

@@ -21,9 +21,9 @@ from spamcannibal.service import Signals
 from spamcannibal.store.backup import backup, size_bytes
 from spamcannibal.store.check import check as find_problems
 from spamcannibal.store.compact import compact
-from spamcannibal.store.exchange import dump as dump_lines
-from spamcannibal.store.exchange import load as load_lines
+from spamcannibal.store.dump import dump as dump_lines
 from spamcannibal.store.legacy import OldFiles, import_files
+from spamcannibal.store.load import load as load_lines
 from spamcannibal.store.restore import check as check_restore
 from spamcannibal.store.restore import restore
 from spamcannibal.store.stores import Store

@@ -6,7 +6,7 @@
     expiry                                by expiry_ms u64, key: empty
     checked                               by the key that an address would be listed under, see examine.py
     meta                                  "format": version of all this; "tally": last sequence number and counts;
-                                          "loading": there while a dump is being loaded, see exchange.py;
+                                          "loading": there while a dump is being loaded, see load.py;
                                           "floor": changes up to this number may be missing, see prune.py;
                                           "hits": how often each zone caused a listing
     seen                                  what the mail robot dealt with before, see seen.py
