@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dnsbl_peers import EXCLUDED, HEARSAY, PROVEN, SHADOW, SPEC, ZONE, ask, outcome, question, rcode, value, view
 from spamcannibal.addr import mask, parse_addr, parse_key, reversed_name
+from spamcannibal.colours import COLOURS
 from spamcannibal.dnsbl import wire
 from spamcannibal.dnsbl.answer import TCP, UDP, Pending, answer, servfail
-from spamcannibal.dnsbl.colours import COLOURS
 
 V6 = "2001:db8:1:2::"
 LISTED = {

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spamcannibal.addr import around, parse_addr, parse_key
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands import main
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.explain import explain
 from spamcannibal.guard import is_forbidden
 from spamcannibal.record import EXCLUDED, PUBLISHED, SHADOW, Cause, Mode

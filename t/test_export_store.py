@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from export_peers import FACTS
 from spamcannibal.addr import format_addr, parse_addr, parse_key
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands.main import cli
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.dnsbl.export import files, kernel, outlet, sample
 from spamcannibal.dnsbl.export.drift import Drift
 from spamcannibal.dnsbl.export.entry import published, refused

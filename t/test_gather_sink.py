@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import format_key, parse_addr, parse_key
 from spamcannibal.breaker import Admission, Breaker, Caps
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.gather.daemon import Complaints
 from spamcannibal.gather.decision import ORDER, Terms, Voice
 from spamcannibal.gather.desk import Desk, Manner

@@ -168,8 +168,6 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("robot.neighbours", "jobs.rules"),
     ("robot.neighbours", "remote.verdict"),
     ("gather.figures", "dnsbl.metrics"),  # the lines of a metric
-    ("gather.standing", "dnsbl.colours"),
-    ("gather.writer", "dnsbl.colours"),
     ("web.api_info", "remote.health"),
     ("web.bouncer_decisions", "dnsbl.export.entry"),
     ("web.bouncer_feed", "dnsbl.export.entry"),
@@ -179,10 +177,8 @@ CROSS_SLICE: set[tuple[str, str]] = {
     ("web.metrics_facts", "remote.health"),
     ("web.metrics_text", "dnsbl.export.outlet"),
     ("web.metrics_text", "dnsbl.metrics"),
-    ("web.site", "dnsbl.colours"),
     ("web.site", "remote.lists"),
     ("web.lookup", "robot.redact"),
-    ("web.policy", "dnsbl.colours"),
     ("web.public", "jobs.labels"),
 }
 SLICES = {"activity", "tarpit", "dnsbl", "remote", "jobs", "robot", "gather", "web"}

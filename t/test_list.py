@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from spamcannibal.addr import parse_key
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands import main
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError, NeverListed, SpamCannibalError, StoreError, WireError
 from spamcannibal.record import HEARSAY_CODE, PUBLISHED, Mode
 from spamcannibal.store.stores import NewListing

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dnsbl_peers import EXCLUDED, HEARSAY, PROVEN, SHADOW, value
 from spamcannibal._core import Shelf
 from spamcannibal.addr import covers, make_key, mask, parse_key, split_key
-from spamcannibal.dnsbl.colours import COLOURS, Kind, kind_of
+from spamcannibal.colours import COLOURS, Kind, kind_of
 from spamcannibal.dnsbl.listings import Listings
 
 V4 = st.builds(

@@ -3,7 +3,7 @@
 import pytest
 
 from spamcannibal.addr import parse_key
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.record import Cause
 from spamcannibal.store.batch import Hearsay, NewListing
 from spamcannibal.store.reports import Done, list_reported

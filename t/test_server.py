@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from dnsbl_peers import SPEC, ZONE, outcome, question, value, view
 from live.nets import wait_for
 from spamcannibal.addr import parse_key
+from spamcannibal.colours import Kind
 from spamcannibal.dnsbl import answer, texts
 from spamcannibal.dnsbl.client import look_up, over_network
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.server import Limits, Server
 from spamcannibal.dnsbl.sockets import bind_group
 from spamcannibal.dnsbl.texts import Texts

@@ -15,17 +15,19 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.breaker import Breaker, Caps
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands import main
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.jobs.blcheck import BlCheck, Plan
 from spamcannibal.jobs.rules import Answer, Rules, early, late
 from spamcannibal.record import EXCLUDED, HEARSAY_CODE, PUBLISHED, SHADOW, Cause
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.remote.verdict import Outcome, Verdict
-from spamcannibal.store import exchange, trials
+from spamcannibal.store import trials
 from spamcannibal.store.batch import Amendment
 from spamcannibal.store.check import check
+from spamcannibal.store.dump import dump
 from spamcannibal.store.examine import Settlement, known, settle
+from spamcannibal.store.load import load
 from spamcannibal.store.stores import Hearsay, NewListing
 from spamcannibal.store.trial_rows import TRIAL, Feed, Trial, pack_trial, problem, sighted, unpack_trial
 from spamcannibal.trial import Measure, Seen, Terms, judge, measure, shortfalls, wilson
@@ -150,9 +152,9 @@ def test_a_dump_carries_trials(store: Any, tmp_path: Path) -> None:
     store.list([shadow(HOST)], 1.0)
     store.contacts([], [(HOST, 1, 5000, 5000)])
     trials.feed(store, Feed(10, 1, 2, 9), {HOST: (3, 1)})
-    lines = list(exchange.dump(store))
+    lines = list(dump(store))
     other = open_store(tmp_path / "other")
-    exchange.load(other, lines, "dump", 5.0)
+    load(other, lines, "dump", 5.0)
     assert trials.trial(other, HOST) == trials.trial(store, HOST) and trials.last_feed(other) == Feed(10, 1, 2, 9)
     other.close()
     assert problem(TRIAL + HOST, pack_trial(Trial())) == "" and problem(b"\x09", b"") == "none of the three kinds"

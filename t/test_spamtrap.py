@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr, parse_key
 from spamcannibal.breaker import Breaker, Caps
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands.main import cli
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import ConfigError
 from spamcannibal.guard import parse_never_list
 from spamcannibal.record import PROVEN_CODE, PUBLISHED

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spamcannibal.addr import parse_addr
 from spamcannibal.errors import ConfigError, Replaced, Unavailable
-from spamcannibal.web.inert import inert, inert_lines
+from spamcannibal.inert import inert, inert_lines
 from spamcannibal.web.limits import Limiter
 from spamcannibal.web.visitor import NOBODY, neighbourhood, visitor
 from webkit import client, make_site

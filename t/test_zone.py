@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dnsbl_peers import SPEC, ZONE
 from spamcannibal.addr import parse_reversed
+from spamcannibal.colours import answer_code
 from spamcannibal.dnsbl import wire
-from spamcannibal.dnsbl.colours import answer_code
 from spamcannibal.dnsbl.names import holds_test_point, is_host, readings
 from spamcannibal.dnsbl.zone import (
     TEXT_LIMIT,

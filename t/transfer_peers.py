@@ -18,10 +18,10 @@ import dns.xfr
 
 from dnsbl_peers import SPEC
 from spamcannibal.addr import make_key, mask, parse_addr, reversed_name, split_key
+from spamcannibal.colours import COLOURS, Colour
 from spamcannibal.dnsbl import tsig
 from spamcannibal.dnsbl.access import parse_grant
 from spamcannibal.dnsbl.answer import TCP, Pending, Transport, View, answer
-from spamcannibal.dnsbl.colours import COLOURS, Colour
 from spamcannibal.dnsbl.publisher import Publisher
 from spamcannibal.dnsbl.transfer import Policy, Transfers
 from spamcannibal.dnsbl.zone import ZoneSpec

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from spamcannibal.addr import around, format_addr, format_key, make_key, mask, split_key
-from spamcannibal.dnsbl.colours import COLOURS, Kind, answer_code
+from spamcannibal.colours import COLOURS, Kind, answer_code
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.errors import NeverListed
 from spamcannibal.record import (

@@ -16,6 +16,7 @@ from spamcannibal.activity.now import FILE_LIMIT_BYTES, FILES, Now, read_now
 from spamcannibal.activity.places import finder
 from spamcannibal.activity.tables import Section, shown
 from spamcannibal.errors import SpamCannibalError
+from spamcannibal.inert import inert
 from spamcannibal.jobs.location import Location
 from spamcannibal.remote import statefile
 from spamcannibal.rows import when
@@ -24,7 +25,6 @@ from spamcannibal.store.activity import Activity, keep_of
 from spamcannibal.store.catchup import catch_up
 from spamcannibal.store.examine import hits
 from spamcannibal.store.stores import Store
-from spamcannibal.web.inert import inert
 
 HOURLY_DAYS = 3  # a report of so many days is told by hour
 FRESH_MS = 10_000

@@ -18,8 +18,8 @@ from dnsbl_peers import SPEC, ZONE, outcome, question, value, view
 from live.nets import Host, Lab, wait_for
 from spamcannibal._core import DnsLoop, RateLimit, Shelf
 from spamcannibal.addr import parse_key
+from spamcannibal.colours import Kind
 from spamcannibal.dnsbl.answer import View, answer
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.compiled import compiled
 from spamcannibal.dnsbl.sockets import bind_group
 from spamcannibal.dnsbl.zone import ZoneSpec, compile_zone

@@ -19,7 +19,7 @@ from gather_kit import NoGuard, environment
 from live.conftest import Pair
 from live.nets import wait_for
 from spamcannibal.addr import parse_addr, reversed_name
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.record import PROVEN_CODE, Piece
 from spamcannibal.store.env import Env
 from spamcannibal.store.stores import NewListing, Store

@@ -7,9 +7,9 @@ from contextlib import closing
 import click
 
 from spamcannibal.addr import format_addr, format_key, parse_key
+from spamcannibal.colours import Kind, kind_of
 from spamcannibal.commands.common import json_option, load_settings, open_store, printable
 from spamcannibal.commands.moments import HELP, journal_number, moment
-from spamcannibal.dnsbl.colours import Kind, kind_of
 from spamcannibal.explain import Account, Answer, Match, document, explain, mode_name, ways
 from spamcannibal.record import FLAG_NAMES, SHADOW
 from spamcannibal.rows import when

@@ -158,7 +158,7 @@ def _listed(settings: Settings, found: dict[bytes, str], name: str, expires_s: f
     """List keys in their colours; return how many came to what."""
     import time
 
-    from spamcannibal.dnsbl.colours import COLOURS
+    from spamcannibal.colours import COLOURS
     from spamcannibal.store.batch import NewListing
     from spamcannibal.store.reports import list_reported
     from spamcannibal.store.stores import BATCH_LIMIT

@@ -9,6 +9,7 @@ from typing import IO, Any
 import click
 
 from spamcannibal.addr import parse_addr, parse_key, parse_listing_key, split_key
+from spamcannibal.colours import COLOURS
 from spamcannibal.commands.common import (
     admin_source,
     dry_run_option,
@@ -24,7 +25,6 @@ from spamcannibal.commands.list_shadow import promote, shadow, trial_row
 from spamcannibal.commands.list_undo import undo_
 from spamcannibal.commands.moments import duration
 from spamcannibal.decode import shown
-from spamcannibal.dnsbl.colours import COLOURS
 from spamcannibal.errors import AddrError, SpamCannibalError
 from spamcannibal.record import PUBLISHED, SHADOW, Listing, Mode
 from spamcannibal.rows import LISTING_COLUMNS, change_row, contrib_row, listing_row, piece_row

@@ -34,8 +34,8 @@ from typing import NamedTuple, Protocol
 
 from spamcannibal._core import DnsView
 from spamcannibal.addr import format_addr, make_key, mask
+from spamcannibal.colours import Kind
 from spamcannibal.dnsbl import wire
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.cookies import Cookies, Judged
 from spamcannibal.dnsbl.names import TEST_CLEAR, TEST_LISTED, holds_test_point, is_host, readings
 from spamcannibal.dnsbl.wire import HEADER, Edns, Labels, Query

@@ -6,8 +6,8 @@ What C does not answer it hands to Python, which asks answer.py: dnswire.h says 
 from collections.abc import Iterable, Mapping
 
 from spamcannibal._core import DnsView, Shelf
+from spamcannibal.colours import Kind
 from spamcannibal.dnsbl import wire
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.dnsbl.zone import Zone
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from spamcannibal._core import Shelf
-from spamcannibal.dnsbl.colours import Kind
+from spamcannibal.colours import Kind
 
 LOAD_STEP = 10_000
 

@@ -11,8 +11,8 @@ The texts of changes go straight into the cache, so a listing and its text becom
 
 from collections.abc import Iterable, Sequence
 
+from spamcannibal.colours import Kind
 from spamcannibal.dnsbl.answer import View
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.dnsbl.compiled import compiled
 from spamcannibal.dnsbl.listings import Listings
 from spamcannibal.dnsbl.texts import Texts

@@ -27,8 +27,8 @@ from typing import NamedTuple
 import dnslib
 
 from spamcannibal.addr import mask, parse_addr, parse_key, split_key
+from spamcannibal.colours import COLOURS, Kind, answer_code, kind_of
 from spamcannibal.dnsbl import names, wire
-from spamcannibal.dnsbl.colours import COLOURS, Kind, answer_code, kind_of
 from spamcannibal.dnsbl.names import Prefix
 from spamcannibal.dnsbl.wire import Labels
 from spamcannibal.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from spamcannibal.addr import make_key, mask
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.record import EXCLUDED, OWN_TEXT, split_table_value
 from spamcannibal.tables import IS_SHADOW, Tables
 

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.errors import SpamCannibalError
 from spamcannibal.gather.decision import Decision
 from spamcannibal.gather.server import Log

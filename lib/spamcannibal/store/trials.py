@@ -14,7 +14,7 @@ import msgspec
 
 from spamcannibal import layout
 from spamcannibal.addr import make_key, mask, split_key
-from spamcannibal.dnsbl.colours import COLOURS, Colour
+from spamcannibal.colours import COLOURS, Colour
 from spamcannibal.record import SHADOW, Action, Listing
 from spamcannibal.store.batch import Batch
 from spamcannibal.store.contacts import prefix_lengths, read_tally

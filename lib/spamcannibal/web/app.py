@@ -15,9 +15,9 @@ from jinja2 import BytecodeCache, FileSystemBytecodeCache
 from werkzeug.exceptions import HTTPException, TooManyRequests
 
 from spamcannibal.errors import AddrError, ConfigError, Replaced, SpamCannibalError, StoreError, Unavailable
+from spamcannibal.inert import inert, inert_lines
 from spamcannibal.rows import when
 from spamcannibal.web import visitor
-from spamcannibal.web.inert import inert, inert_lines
 from spamcannibal.web.limits import Limiter
 from spamcannibal.web.site import Site
 from spamcannibal.web.turn import taking_turns

@@ -11,12 +11,12 @@ from spamcannibal import explain, removal
 from spamcannibal.addr import format_key, parse_key
 from spamcannibal.checks import is_prefix
 from spamcannibal.errors import AddrError
+from spamcannibal.inert import inert
 from spamcannibal.rows import listing_row
 from spamcannibal.settings import Settings
 from spamcannibal.store.search import Wanted, search
 from spamcannibal.web.app import here, wants_json
 from spamcannibal.web.home import search_page
-from spamcannibal.web.inert import inert
 from spamcannibal.web.public import as_text, by_whom, public, source_kind
 from spamcannibal.web.site import Site
 from spamcannibal.web.spelling import read_key

@@ -2,7 +2,7 @@
 
 from flask import Blueprint, render_template
 
-from spamcannibal.dnsbl.colours import COLOURS
+from spamcannibal.colours import COLOURS
 from spamcannibal.web.app import here
 
 UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))

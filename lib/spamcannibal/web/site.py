@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spamcannibal.colours import Kind
 from spamcannibal.config import DEFAULT_PATH
-from spamcannibal.dnsbl.colours import Kind
 from spamcannibal.events import EventLog
 from spamcannibal.remote.lists import RemoteList
 from spamcannibal.settings import Settings

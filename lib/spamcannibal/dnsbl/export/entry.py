@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from spamcannibal.addr import format_addr
-from spamcannibal.dnsbl.colours import answer_code
+from spamcannibal.colours import answer_code
 from spamcannibal.dnsbl.zone import Zone
 from spamcannibal.record import EXCLUDED, SHADOW, Listing, Mode, split_table_value, table_value
 
