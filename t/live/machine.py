@@ -52,13 +52,13 @@ class Machine:
 
     def install(self, package: Path) -> str:
         """Install a package with what it depends on; what was printed."""
-        assert self._maker.wait(timeout=200) == 0, self._log.read_text()
+        assert self._maker.wait(timeout=600) == 0, self._log.read_text()
         shutil.copy(package, self.root / "root")
         # mmdebstrap leaves no package lists behind.
         script = f"apt-get -q update && apt-get -q -y --no-install-recommends install /root/{package.name}"
         argv = [*NSPAWN, "--pipe", "-D", self.root, *(f"--setenv={key}={value}" for key, value in ENV.items())]
         argv += ["sh", "-c", script]
-        done = subprocess.run(argv, input="", capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(argv, input="", capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -82,7 +82,7 @@ class Machine:
         if self._nspawn is not None:
             self._nspawn.terminate()
             try:
-                self._nspawn.wait(timeout=30)
+                self._nspawn.wait(timeout=90)
             except subprocess.TimeoutExpired:
                 self._nspawn.kill()
                 self._nspawn.wait()
@@ -92,7 +92,7 @@ class Machine:
         """Run a command in it as root, with this on its standard input."""
         words = ["nsenter", f"--target={self._init}", "--all", *map(str, argv)]
         done = subprocess.run(
-            words, env=ENV, input=text or "", capture_output=True, text=True, timeout=120, check=False
+            words, env=ENV, input=text or "", capture_output=True, text=True, timeout=360, check=False
         )
         assert done.returncode == 0 or not check, f"{argv}\n{done.stdout}{done.stderr}"
         return done

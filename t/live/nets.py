@@ -47,7 +47,7 @@ def run(*argv: object, check: bool = True, **options: Any) -> subprocess.Complet
     return done
 
 
-def wait_for(question: Callable[[], Any], what: str, limit_s: float = 15.0, step_s: float = 0.05) -> Any:
+def wait_for(question: Callable[[], Any], what: str, limit_s: float = 60.0, step_s: float = 0.05) -> Any:
     """Ask until the answer is true and return it; AssertionError naming `what` after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while True:

@@ -182,9 +182,11 @@ def test_the_firewall_bouncer_follows_the_list(place, mode):
 def test_the_journal_is_streamed_and_who_hangs_up_gives_his_place_back(place):
     secret = place.token("reader", "read")
     connections = [place.connection() for _ in range(2)]
-    for connection in connections:
+    responses = []
+    for connection in connections:  # one after the other, as the first is to have the place
         connection.request("GET", "/api/v1/journal/stream?after=0", headers={"Authorization": f"Bearer {secret}"})
-    first, second = (connection.getresponse() for connection in connections)
+        responses.append(connection.getresponse())
+    first, second = responses
     assert (first.status, first.getheader("Content-Type")) == (200, "text/event-stream")
     assert b"retry:" in second.read()  # there is one place: this one ends at once
     place.command("list", "add", "192.0.2.7", "--text", "spam")

@@ -19,6 +19,8 @@ import pytest
 from live.machine import Machine, lacking
 from live.nets import ROOT, wait_for
 
+pytestmark = pytest.mark.timeout(1500)  # the first of them waits for the package and the machine to be built
+
 DAEMONS = ("tarpit", "dnsbl", "gather", "follow", "trap", "robot", "share", "web", "export@list")
 JOBS = ("blcheck", "blpreen", "cleanup", "drift@list", "report")
 SETTINGS = """\
@@ -67,7 +69,7 @@ def package(machine: Machine) -> Path:
     folder = machine.root.parent
     env = {**os.environ, "DEBFULLNAME": "Packager", "DEBEMAIL": "packager@mx.example.net"}
     argv = [ROOT / "bin/build-deb", "--quick", "--output", folder]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.strip())
 
@@ -286,5 +288,5 @@ def test_purging_deletes_the_database_only_if_told_so(serving: Machine) -> None:
 
 
 def test_lintian_finds_no_error(lintian: subprocess.Popen[str]) -> None:
-    said = lintian.communicate(timeout=200)[0]
+    said = lintian.communicate(timeout=600)[0]
     assert lintian.returncode == 0, said

@@ -15,7 +15,7 @@ import pytest
 from live.nets import NETNS, wait_for
 
 T = Path(__file__).resolve().parents[1]
-STORY_LIMIT_S = 120
+STORY_LIMIT_S = 280
 
 
 @pytest.fixture
